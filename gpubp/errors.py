@@ -1,0 +1,63 @@
+"""The errors that gpubp raises: each says what was given, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class GpubpError(Exception):
+    """Every error of this library: `except gpubp.GpubpError` catches them all.
+
+    >>> issubclass(InputError, GpubpError) and issubclass(InputError, ValueError)
+    True
+    """
+
+
+class InputError(GpubpError, ValueError):
+    """An argument, an array or a file is not what it has to be; nothing was changed.
+
+    >>> raise InputError("batch_size is 0; it must be at least 1")
+    Traceback (most recent call last):
+    gpubp.errors.InputError: batch_size is 0; it must be at least 1
+    """
+
+
+class DeviceError(GpubpError, RuntimeError):
+    """A device or array library that was asked for cannot be used, or two were mixed.
+
+    >>> import gpubp
+    >>> try:
+    ...     gpubp.select("tpu")
+    ... except gpubp.DeviceError as error:
+    ...     print(error)
+    unknown device 'tpu'; known devices: 'auto', 'cpu', 'cuda', 'cuda:N'; nearest: 'cpu'
+    """
+
+
+class NonFiniteError(GpubpError, ArithmeticError):
+    """A training step met NaN or an infinity; that step was not taken.
+
+    `step` counts from 1; `layer` is a path such as `2.body.0`, or `"loss"`.
+
+    >>> NonFiniteError("step 3: the output of layer 0 (Linear) is not finite", 3, "0").layer
+    '0'
+    """
+
+    def __init__(self, message: str, step: int, layer: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.layer = layer
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return the end of an error message: the known names, and the one most like `name`.
+
+    >>> nearest("rellu", ["relu", "tanh"])
+    "known: 'relu', 'tanh'; nearest: 'relu'"
+    """
+    from difflib import get_close_matches
+
+    names = sorted(known)
+    close = get_close_matches(str(name), names, n=1, cutoff=0.3)
+    listed = "known: " + ", ".join(map(repr, names))
+    return f"{listed}; nearest: {close[0]!r}" if close else listed

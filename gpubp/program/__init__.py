@@ -1,0 +1,1 @@
+"""What is to be computed, said for no device in particular."""

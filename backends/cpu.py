@@ -1,0 +1,90 @@
+"""The CPU through NumPy: the plain path, and the reference of every other one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from gpubp.backend import Array, Formula
+from gpubp.errors import DeviceError
+
+from .standard import StandardBackend, guarded
+
+_BLOCK = 16384  # elements: the temporaries of an update stay in the second-level cache
+
+
+def _sum(x: Array, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Array:
+    return np.add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims)
+
+
+def _max(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+# NumPy, except that np.sum and np.max go through wrappers that cost more than a small reduction.
+_NAMESPACE = SimpleNamespace(**{**vars(np), "sum": _sum, "max": _max})
+
+
+class CpuBackend(StandardBackend):
+    """NumPy arrays in main memory.
+
+    >>> CpuBackend(0, "float32").device
+    'cpu'
+    """
+
+    def __init__(self, index: int = 0, dtype: str = "float32") -> None:
+        if index:
+            raise DeviceError(f"device 'cpu:{index}': there is one CPU; use 'cpu'")
+        super().__init__(_NAMESPACE, dtype=dtype)
+        self.device = "cpu"
+        # NumPy's own functions, with nothing in between: a call costs what the product costs.
+        self.matmul = np.matmul
+
+    def to_numpy(self, x: Array) -> Any:
+        return np.array(x)
+
+    def write(self, out: Array, value: Array) -> None:
+        np.copyto(out, value, casting="no")
+
+    def accumulate(self, out: Array, value: Array) -> None:
+        np.add(out, value, out=out)
+
+    def write_matmul(self, out: Array, a: Array, b: Array) -> None:
+        np.matmul(a, b, out=out)
+
+    def finite(self, flat: Array, value: Array) -> Any:
+        if flat.ndim == 1 and math.isfinite(value) and math.isfinite(np.dot(flat, flat)):
+            return True  # the square may overflow where no element does: then look closely
+        return super().finite(flat, value)
+
+    def update(
+        self,
+        formula: Formula,
+        state: Sequence[Array],
+        arrays: Sequence[Array],
+        numbers: Sequence[Any],
+        ok: Any,
+    ) -> None:
+        numbers = self.per_member(numbers)
+        if ok is not True:
+            formula, numbers = guarded(formula, len(state)), [*numbers, ok]
+        *lead, size = state[0].shape
+        block = max(_BLOCK // math.prod(lead), 1024)
+        for start in range(0, size, block):
+            if size > block:
+                part = slice(start, start + block)
+                state_, arrays_ = [s[..., part] for s in state], [a[..., part] for a in arrays]
+            else:
+                state_, arrays_ = state, arrays
+            new = formula(self.xp, *state_, *arrays_, *numbers)
+            for out, value in zip(state_, new, strict=True):
+                np.copyto(out, value, casting="no")
+
+    def activate(self) -> AbstractContextManager[Any]:
+        # A step that overflows is found and refused; the warning on the way there says less.
+        return np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -1,0 +1,148 @@
+"""Any namespace of the array API whose arrays are mutable and whose reshapes share memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from gpubp.backend import Array, Backend, Formula, check_dtype
+from gpubp.bits import bits, words
+from gpubp.errors import DeviceError
+
+
+class StandardBackend(Backend):
+    """The plain path: every call runs on the namespace as written.
+
+    `xp` is an array-API namespace such as `array_api_strict` or `array_api_compat.torch`, `device`
+    one of its device objects (None for its default). Raises `DeviceError` for a namespace whose
+    arrays cannot be written in place through a reshaped view, such as jax.numpy.
+
+    >>> import numpy as np
+    >>> StandardBackend(np, dtype="float64").device
+    'numpy'
+    """
+
+    def __init__(self, xp: Any, device: Any = None, dtype: str = "float32") -> None:
+        self.xp = xp
+        self.precision = check_dtype(dtype)
+        self.dtype = getattr(xp, dtype)
+        self._device = {} if device is None else {"device": device}
+        name = getattr(xp, "__name__", str(xp)).removeprefix("array_api_compat.")
+        self.device = name if device is None else f"{name}:{device}"
+        self._array_type = type(self.zeros((1,)))
+        self._refuse_without_views()
+
+    def _refuse_without_views(self) -> None:
+        try:
+            flat = self.zeros((4,))
+            view = self.xp.reshape(flat[..., 0:4], (2, 2), copy=False)
+            view[...] = self.asarray([[1.0, 1.0], [1.0, 1.0]])
+            shared = bool(self.xp.all(flat == 1.0))
+        except Exception as error:
+            raise DeviceError(self._refusal(f"{type(error).__name__}: {error}")) from error
+        if not shared:
+            raise DeviceError(self._refusal("a reshaped view did not share its memory"))
+
+    def _refusal(self, why: str) -> str:
+        return (
+            f"{self.device}: gpubp needs mutable arrays and reshapes that share memory ({why}); "
+            "use NumPy (device='cpu'), CuPy (device='cuda') or PyTorch through array_api_compat"
+        )
+
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        wanted = self.dtype if dtype is None else getattr(self.xp, dtype)
+        if not self.owns(x):
+            x = self.adopt(x)
+        return self.xp.asarray(x, dtype=wanted, **self._device)
+
+    def adopt(self, x: Any) -> Any:
+        try:
+            return np.asarray(x)
+        except Exception as error:  # each library refuses in its own way
+            where = f"a {type(x).__module__}.{type(x).__name__} on {getattr(x, 'device', '?')}"
+            message = f"{where} was given where arrays are on {self.device}; copy it there first"
+            raise DeviceError(message) from error
+
+    def to_numpy(self, x: Array) -> Any:
+        return np.from_dlpack(x, device="cpu", copy=True)
+
+    def owns(self, x: Any) -> bool:
+        if not isinstance(x, self._array_type):
+            return False
+        return not self._device or bool(x.device == self._device["device"])
+
+    def zeros(self, shape: tuple[int, ...]) -> Array:
+        return self.xp.zeros(shape, dtype=self.dtype, **self._device)
+
+    def arange(self, n: int, dtype: str) -> Array:
+        return self.xp.arange(n, dtype=getattr(self.xp, dtype), **self._device)
+
+    def map(self, formula: Formula, *arguments: Any) -> Any:
+        return formula(self.xp, *arguments)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return self.xp.matmul(a, b)
+
+    def write(self, out: Array, value: Array) -> None:
+        out[...] = value
+
+    def accumulate(self, out: Array, value: Array) -> None:
+        out[...] = out + value
+
+    def write_matmul(self, out: Array, a: Array, b: Array) -> None:
+        out[...] = self.matmul(a, b)
+
+    def take(self, x: Array, rows: Array) -> Array:
+        return self.xp.take(x, rows, axis=0)
+
+    def bits(self, rows: int, columns: int, key: Array, stream: int, step: int) -> Array:
+        index = self.xp.reshape(self.arange(rows * columns, "uint32"), (rows, columns))
+        first, second = words(self.xp, key, stream, step)
+        return self.map(bits, index, first, second)
+
+    def finite(self, flat: Array, value: Array) -> Any:
+        xp = self.xp
+        sound = xp.all(xp.isfinite(flat), axis=-1) & xp.isfinite(value)
+        return True if bool(xp.all(sound)) else sound[..., None]
+
+    def update(
+        self,
+        formula: Formula,
+        state: Sequence[Array],
+        arrays: Sequence[Array],
+        numbers: Sequence[Any],
+        ok: Any,
+    ) -> None:
+        numbers = self.per_member(numbers)
+        if ok is not True:
+            formula, numbers = guarded(formula, len(state)), [*numbers, ok]
+        new = self.map(formula, *state, *arrays, *numbers)
+        for out, value in zip(state, new, strict=True):
+            self.write(out, value)
+
+    def per_member(self, numbers: Sequence[Any]) -> list[Any]:
+        """Numbers stay; one number for each member becomes a column `(members, 1)`."""
+        return [n if np.ndim(n) == 0 else self.asarray(n)[:, None] for n in numbers]
+
+    def activate(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        return None
+
+
+@cache
+def guarded(formula: Callable[..., Any], states: int) -> Callable[..., Any]:
+    """The formula with one more argument `ok`: where that is false, the state stays."""
+
+    def update(xp: Any, *arguments: Any) -> tuple[Any, ...]:
+        *arguments_, ok = arguments
+        new = formula(xp, *arguments_)
+        return tuple(xp.where(ok, n, old) for n, old in zip(new, arguments_, strict=False))
+
+    update.__name__ = f"guarded_{formula.__name__}"
+    return update

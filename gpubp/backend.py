@@ -1,0 +1,211 @@
+"""What a device must be able to do, and how one is chosen.
+
+Layers, losses and optimizers are handed a `Backend` and use nothing else. Implementations live in
+`gpubp.backends` and are loaded by name when they are asked for; a third party adds one through
+an entry point of the group `gpubp.backends` that names a class taking `(index, dtype)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, TypeAlias
+from weakref import WeakSet
+
+from .errors import DeviceError, InputError, nearest
+
+Array: TypeAlias = Any
+Formula: TypeAlias = Callable[..., Any]
+
+DTYPES = ("float32", "float64")
+_BUILT_IN = {"cpu": "gpubp.backends.cpu:CpuBackend", "cuda": "gpubp.backends.cuda:CudaBackend"}
+_log = logging.getLogger("gpubp")
+
+
+class Backend(ABC):
+    """An array namespace on one device, with the few things that the array API cannot say.
+
+    `xp` is the namespace, `device` its name such as `"cpu"` or `"cuda:0"`, `precision` the
+    floating type of the network by name and `dtype` the namespace's own object for it. `deferred`
+    is true where reading a value back makes the host wait for the device.
+
+    >>> be = select("cpu", "float64")
+    >>> be.device, be.precision, be.deferred
+    ('cpu', 'float64', False)
+    >>> be.to_numpy(be.matmul(be.asarray([[1, 2]]), be.asarray([[3], [4]])))
+    array([[11.]])
+    """
+
+    xp: Any
+    device: str
+    precision: str
+    dtype: Any
+    deferred: bool = False
+
+    @abstractmethod
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        """Return host data, or an array of this device, as an array here (`dtype` by name)."""
+
+    @abstractmethod
+    def adopt(self, x: Any) -> Array:
+        """Return a foreign array as one of this device, or as a NumPy array if it is host data.
+
+        Raises `DeviceError`, naming both devices, where it is on another device.
+        """
+
+    @abstractmethod
+    def to_numpy(self, x: Array) -> Any:
+        """Return a NumPy copy of `x`."""
+
+    @abstractmethod
+    def owns(self, x: Any) -> bool:
+        """Whether `x` is an array of this namespace on this device."""
+
+    @abstractmethod
+    def zeros(self, shape: tuple[int, ...]) -> Array: ...
+
+    @abstractmethod
+    def arange(self, n: int, dtype: str) -> Array: ...
+
+    @abstractmethod
+    def map(self, formula: Formula, *arguments: Any) -> Any:
+        """Apply an element-wise formula to arrays that broadcast and to numbers."""
+
+    @abstractmethod
+    def matmul(self, a: Array, b: Array) -> Array: ...
+
+    @abstractmethod
+    def write(self, out: Array, value: Array) -> None:
+        """Set `out` to `value`, in place."""
+
+    @abstractmethod
+    def accumulate(self, out: Array, value: Array) -> None:
+        """Add `value` to `out`, in place."""
+
+    @abstractmethod
+    def write_matmul(self, out: Array, a: Array, b: Array) -> None:
+        """Set `out` to the product of `a` and `b`, in place."""
+
+    @abstractmethod
+    def take(self, x: Array, rows: Array) -> Array:
+        """Return the named rows of `x` (int64 indices) as a new array."""
+
+    @abstractmethod
+    def bits(self, rows: int, columns: int, key: Array, stream: int, step: int) -> Array:
+        """Return uint32 random bits, `(..., rows, columns)` where `key` is `(..., 1, 1)`."""
+
+    @abstractmethod
+    def finite(self, flat: Array, value: Array) -> Any:
+        """Whether a flat gradient `(..., n)` and a loss `(...,)` are finite, per member.
+
+        `True` where the host knows at once that all are, otherwise an array `(..., 1)` of truth.
+        """
+
+    @abstractmethod
+    def update(
+        self,
+        formula: Formula,
+        state: Sequence[Array],
+        arrays: Sequence[Array],
+        numbers: Sequence[Any],
+        ok: Any,
+    ) -> None:
+        """Replace the flat `state` arrays by `formula(xp, *state, *arrays, *numbers)` where `ok`.
+
+        `arrays` have the shape of the state; `numbers` are Python numbers or one per member.
+        """
+
+    @abstractmethod
+    def activate(self) -> AbstractContextManager[Any]:
+        """Make this the current device inside a `with` block."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was asked to do."""
+
+
+_known: WeakSet[Backend] = WeakSet()
+
+
+def remember(backend: Backend) -> None:
+    """Let `owner` find this backend for as long as something uses it."""
+    _known.add(backend)
+
+
+def owner(x: Array) -> Backend:
+    """Return the backend whose array `x` is.
+
+    >>> import numpy as np
+    >>> owner(np.zeros((1, 2))).precision
+    'float64'
+    """
+    for backend in _known:
+        if backend.owns(x) and x.dtype == backend.dtype:
+            return backend
+    cpu = select("cpu", str(getattr(x, "dtype", None)))
+    if not cpu.owns(x):
+        raise DeviceError(f"no network in this process computes with a {type(x).__name__}")
+    return cpu
+
+
+def check_dtype(dtype: str) -> str:
+    """Return `dtype` if it is one that networks compute in."""
+    if dtype not in DTYPES:
+        raise InputError(f"unknown dtype {dtype!r}; {nearest(dtype, DTYPES)}")
+    return dtype
+
+
+def select(device: str | Backend = "cpu", dtype: str | None = None) -> Backend:
+    """Return the backend of a device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"auto"` or an instance.
+
+    `"auto"` takes CUDA where it works and otherwise the CPU, and logs which and why; every other
+    name works or raises `DeviceError`. `dtype` is `"float32"` (default) or `"float64"`.
+
+    >>> select("cpu").precision
+    'float32'
+    """
+    if isinstance(device, Backend):
+        if dtype is not None and dtype != device.precision:
+            raise InputError(f"dtype {dtype!r} was asked for, the backend has {device.precision!r}")
+        return device
+    if not isinstance(device, str):
+        raise DeviceError(f"device is a {type(device).__name__}; expected a name or a Backend")
+    precision = check_dtype("float32" if dtype is None else dtype)
+    return _automatic(precision) if device == "auto" else _named(device, precision)
+
+
+@cache
+def _named(device: str, precision: str) -> Backend:
+    name, colon, number = device.partition(":")
+    if colon and not number.isdigit():
+        raise DeviceError(f"device {device!r}: after the colon comes a number, as in '{name}:1'")
+    backend: Backend = _load(name)(int(number) if number else 0, precision)
+    return backend
+
+
+def _load(name: str) -> Callable[[int, str], Backend]:
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        loaded: Callable[[int, str], Backend] = getattr(importlib.import_module(module), attribute)
+        return loaded
+    from importlib.metadata import entry_points
+
+    found = {point.name: point for point in entry_points(group="gpubp.backends")}
+    if name not in found:
+        known = ["auto", "cpu", "cuda", "cuda:N", *found]
+        raise DeviceError(f"unknown device {name!r}; {nearest(name, known)}")
+    return found[name].load()  # type: ignore[no-any-return]
+
+
+def _automatic(precision: str) -> Backend:
+    try:
+        chosen = _named("cuda", precision)
+    except DeviceError as error:
+        _log.warning("device 'auto': the CPU was chosen, for %s", error)
+        return _named("cpu", precision)
+    _log.info("device 'auto': %s was chosen", chosen.device)
+    return chosen

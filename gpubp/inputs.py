@@ -1,0 +1,186 @@
+"""What comes in from outside: arrays of any kind, looked at before anything is changed.
+
+NumPy arrays (read-only memory maps too), lists, and whatever NumPy can see are host data and go
+to any device; arrays of the network's own device are used as they are; arrays on another device
+are refused. Features and real targets are converted to the network's dtype: float64, integers
+and booleans become float32 in a float32 network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .backend import Array, Backend
+from .errors import InputError
+
+_BLOCK = 1 << 20  # elements looked at in one go: no second copy of a large data set
+
+
+def features(be: Backend, x: Any, shape: tuple[int, ...], name: str = "x") -> Array:
+    """Return examples `(n, *shape)` on the device in its dtype.
+
+    A read-only or larger-than-memory NumPy memory map stays what it is: batches are converted.
+
+    >>> import gpubp
+    >>> features(gpubp.select("cpu"), [[1, 2]], (2,)).dtype.name
+    'float32'
+    """
+    x = _numeric(be, x, name)
+    if tuple(x.shape[1:]) != shape or x.ndim != len(shape) + 1:
+        wanted = ", ".join(["n", *map(str, shape)])
+        raise InputError(f"{name} has shape {tuple(x.shape)}; the network takes ({wanted})")
+    _not_empty(x, name)
+    return x if isinstance(x, np.memmap) else be.asarray(x)
+
+
+def targets(be: Backend, y: Any, kind: str, width: int, n: int, name: str = "y") -> Array:
+    """Return targets on the device: labels `(n, 1)` int64, or numbers `(n, width)`.
+
+    `kind` is what the loss asks for: `"real"`, `"unit"` or `"labels"`.
+
+    >>> import gpubp
+    >>> targets(gpubp.select("cpu"), [0, 2], "labels", 3, 2).tolist()
+    [[0], [2]]
+    """
+    y = _numeric(be, y, name)
+    _not_empty(y, name)
+    if y.shape[0] != n:
+        raise InputError(
+            f"x has {n} examples and {name} has {y.shape[0]}; give one target for each"
+        )
+    if kind == "labels" and y.ndim == 1:
+        return be.xp.reshape(be.asarray(_labels(be, y, width, name), "int64"), (n, 1))
+    if y.ndim == 1 and width == 1:
+        y = y.reshape((n, 1)) if isinstance(y, np.ndarray) else be.xp.reshape(y, (n, 1))
+    if tuple(y.shape) != (n, width):
+        also = f" or integer labels ({n},)" if kind == "labels" else ""
+        raise InputError(
+            f"{name} has shape {tuple(y.shape)}; a network of output width {width} takes "
+            f"({n}, {width}){also}"
+        )
+    if kind in ("unit", "labels"):
+        _check_range(be, y, 0.0, 1.0, name)
+    return be.asarray(y)
+
+
+def weights(be: Backend, w: Any, n: int) -> Array | None:
+    """Return example weights as a column `(n, 1)`, or None.
+
+    >>> import gpubp
+    >>> weights(gpubp.select("cpu"), [1, 3], 2).tolist()
+    [[1.0], [3.0]]
+    """
+    if w is None:
+        return None
+    w = _numeric(be, w, "sample_weight")
+    if tuple(w.shape) not in ((n,), (n, 1)):
+        raise InputError(f"sample_weight has shape {tuple(w.shape)}; expected ({n},)")
+    finite(be, w, "sample_weight")
+    _check_range(be, w, 0.0, float("inf"), "sample_weight")
+    if not float(be.xp.sum(be.asarray(w))) > 0.0:
+        raise InputError("sample_weight is zero for every example; nothing would be learned")
+    return be.xp.reshape(be.asarray(w), (n, 1))
+
+
+def finite(be: Backend, x: Array, name: str) -> None:
+    """Raise `InputError` that names the first NaN or infinity of `x`; block by block.
+
+    >>> import gpubp
+    >>> finite(gpubp.select("cpu"), np.asarray([[1.0, float("nan")]]), "x")
+    Traceback (most recent call last):
+    gpubp.errors.InputError: x[0, 1] is nan; clean the data or replace what is missing
+    """
+    rows = max(1, _BLOCK // max(1, int(np.prod(x.shape[1:]))))
+    xp = np if isinstance(x, np.ndarray) else be.xp
+    if not xp.isdtype(x.dtype, "real floating"):
+        return
+    for start in range(0, x.shape[0], rows):
+        block = x[start : min(start + rows, x.shape[0]), ...]
+        if bool(xp.all(xp.isfinite(block))):
+            continue
+        host = np.asarray(block) if isinstance(x, np.ndarray) else be.to_numpy(block)
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
+        where = ", ".join(map(str, (first[0] + start, *first[1:])))
+        message = f"{name}[{where}] is {host[first]}; clean the data or replace what is missing"
+        raise InputError(message)
+
+
+def is_labels(be: Backend, t: Array) -> bool:
+    """Whether targets on the device are integer labels."""
+    return bool(t.dtype == be.xp.int64)
+
+
+def like(given: Any, be: Backend, result: Array) -> Any:
+    """Return `result` as the kind of array that `given` is: the same library, on its device.
+
+    >>> import gpubp
+    >>> be = gpubp.select("cpu")
+    >>> type(like([[1.0]], be, be.asarray([[2.0]]))).__name__
+    'ndarray'
+    """
+    if be.owns(given) and not isinstance(given, np.ndarray):
+        return result
+    host = be.to_numpy(result)
+    if isinstance(given, np.ndarray) or not hasattr(given, "__dlpack__"):
+        return host
+    from array_api_compat import array_namespace
+
+    return array_namespace(given).from_dlpack(host)
+
+
+def _numeric(be: Backend, x: Any, name: str) -> Array:
+    """Return `x` as it is on the device, or as a NumPy array of numbers."""
+    if be.owns(x) and not isinstance(x, np.ndarray):
+        return x
+    if not isinstance(x, np.ndarray):
+        x = _host(be, x, name)
+    if x.dtype.kind not in "buif":
+        raise InputError(
+            f"{name} has dtype {x.dtype}; expected numbers (float, integer or bool): "
+            "encode text and objects as numbers first"
+        )
+    return x
+
+
+def _host(be: Backend, x: Any, name: str) -> Array:
+    if hasattr(x, "__dlpack__") or hasattr(x, "__array__"):
+        return be.adopt(x)
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise InputError(f"{name} is ragged: its rows differ in length ({error})") from error
+
+
+def _not_empty(x: Array, name: str) -> None:
+    if x.ndim == 0 or 0 in x.shape:
+        raise InputError(f"{name} has shape {tuple(x.shape)}; give at least one example")
+
+
+def _labels(be: Backend, y: Array, width: int, name: str) -> Array:
+    xp = np if isinstance(y, np.ndarray) else be.xp
+    if not xp.isdtype(y.dtype, ("integral", "bool")):
+        raise InputError(
+            f"{name} has dtype {y.dtype}; class labels are integers 0..{width - 1}: use "
+            f"{name}.astype('int64'), or give soft targets (n, {width})"
+        )
+    if y.dtype == xp.bool:
+        return y
+    low, high = int(xp.min(y)), int(xp.max(y))
+    if low < 0 or high >= width:
+        raise InputError(
+            f"{name} holds the label {low if low < 0 else high}; a network of output width "
+            f"{width} takes labels 0..{width - 1}"
+        )
+    return y
+
+
+def _check_range(be: Backend, y: Array, low: float, high: float, name: str) -> None:
+    xp = np if isinstance(y, np.ndarray) else be.xp
+    if y.dtype == xp.bool:
+        return
+    least, most = float(xp.min(y)), float(xp.max(y))
+    if least < low or most > high:
+        bad = least if least < low else most
+        raise InputError(f"{name} holds {bad:g}; expected numbers in [{low:g}, {high:g}]")

@@ -1,0 +1,65 @@
+"""Layers one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..backend import Array, Backend
+from ..errors import InputError
+from ..run import Run
+from ..storage import Gradients, Shape, Spec, Views
+from .base import Layer
+
+
+@dataclass(frozen=True, init=False)
+class Sequential(Layer):
+    """The layers applied in order; their parameters are named `0.W`, `0.b`, `2.W` and so on.
+
+    The article's recursion is the loop in `backward`: each layer turns the delta of the layer
+    above into its own. Raises `InputError` for anything that is not a layer.
+
+    >>> import gpubp
+    >>> body = gpubp.Sequential(gpubp.Linear(3), gpubp.Activation("tanh"), gpubp.Linear(1))
+    >>> list(gpubp.Network(body, inputs=2).state_dict())
+    ['0.W', '0.b', '2.W', '2.b']
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        if not layers:
+            raise InputError("Sequential: give at least one layer")
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise InputError(f"Sequential: item {i} is {layer!r}; expected a gpubp.Layer")
+        object.__setattr__(self, "layers", layers)
+
+    def build(self, inputs: Shape) -> Spec:
+        children: dict[str, Spec] = {}
+        entry: list[str] = []
+        for name, layer in enumerate(self.layers):
+            if not any(child.trainable for child in children.values()):
+                entry.append(str(name))
+            children[str(name)] = layer.build(inputs)
+            inputs = children[str(name)].shape
+        return Spec(inputs, children=children, entry=tuple(entry))
+
+    def forward(self, be: Backend, w: Views, x: Array, run: Run) -> tuple[Array, list[Any]]:
+        contexts = []
+        for layer, w_l, run_l in zip(self.layers, w.children, run.children, strict=True):
+            x, context = layer.forward(be, w_l, x, run_l)
+            contexts.append(context)
+        return x, contexts
+
+    def backward(
+        self, be: Backend, w: Views, g: Gradients, ctx: list[Any], dy: Array, run: Run
+    ) -> Array | None:
+        delta: Array | None = dy
+        for i in reversed(range(len(self.layers))):
+            if delta is None:  # below the first parameters nobody asked for a gradient
+                break
+            delta = self.layers[i].backward(
+                be, w.children[i], g.children[i], ctx[i], delta, run.children[i]
+            )
+        return delta

@@ -1,0 +1,67 @@
+"""gpubp: neural networks by explicit backpropagation, written once, on CPU and GPU.
+
+>>> import gpubp
+>>> gpubp.MLP([128, 64], 10).activation
+'relu'
+"""
+
+from . import activations
+from .backend import Backend, select
+from .errors import DeviceError, GpubpError, InputError, NonFiniteError
+from .history import Callback, EarlyStopping, History
+from .initializers import (
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Initializer,
+    Normal,
+)
+from .layers import MLP, Activation, Layer, Linear, Sequential
+from .losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, SquaredError
+from .network import Network, load
+from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer
+from .storage import Param, Spec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "Activation",
+    "Adam",
+    "AdamW",
+    "Backend",
+    "BinaryCrossEntropy",
+    "Callback",
+    "Constant",
+    "CrossEntropy",
+    "DeviceError",
+    "EarlyStopping",
+    "GlorotNormal",
+    "GlorotUniform",
+    "GpubpError",
+    "HeNormal",
+    "HeUniform",
+    "History",
+    "Initializer",
+    "InputError",
+    "Layer",
+    "Linear",
+    "Loss",
+    "MeanSquaredError",
+    "Momentum",
+    "Nesterov",
+    "Network",
+    "NonFiniteError",
+    "Normal",
+    "Optimizer",
+    "Param",
+    "Sequential",
+    "Spec",
+    "SquaredError",
+    "activations",
+    "load",
+    "select",
+]

@@ -1,0 +1,105 @@
+"""Forward passes over whole data sets, in blocks that fit the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .backend import Array
+from .bound import Bound
+from .losses import Loss
+
+BLOCK = 4096
+"""Examples in one forward pass of inference."""
+
+
+def outputs(net: Bound, x: Array, last: Callable[[Array], Array]) -> Array:
+    """Return `last(raw output)` for all examples, joined along the batch."""
+    parts = [last(y) for y, _, _ in _blocks(net, x)]
+    if len(parts) == 1:
+        return parts[0]
+    axis = 0 if net.members is None else 1
+    return net.be.xp.concat(parts, axis=axis)
+
+
+def figures(net: Bound, x: Array, t: Array, w: Array | None, loss: Loss) -> dict[str, Any]:
+    """Return the mean `loss` over examples, and `accuracy` for classes or `r2` for numbers.
+
+    A list of figures, one for each member, in an ensemble.
+    """
+    mean, right, errors = Mean(net), Mean(net), Mean(net)
+    for y, start, stop in _blocks(net, x):
+        t_b, w_b = t[start:stop, ...], None if w is None else w[start:stop, ...]
+        weight = stop - start if w_b is None else float(net.be.xp.sum(w_b))
+        value, _ = loss.value_and_delta(net.be, y, t_b, w_b)
+        mean.add(value if loss.is_mean else value / weight if weight else value, weight)
+        if loss.targets == "real":
+            errors.add(_mean(net, (y - t_b) * (y - t_b), w_b), weight)
+        else:
+            right.add(_mean(net, _hits(net, loss, y, t_b), w_b), weight)
+    if loss.targets == "real":
+        return {"loss": mean.result(), "r2": _r2(net, errors, t, w)}
+    return {"loss": mean.result(), "accuracy": right.result()}
+
+
+class Mean:
+    """A weighted mean over batches; on a deferred device the sum stays there until it is read."""
+
+    def __init__(self, net: Bound) -> None:
+        self._net, self._total, self._weight = net, None, 0.0
+
+    def add(self, value: Array, weight: float) -> None:
+        be = self._net.be
+        if not be.deferred:
+            value = float(value) if self._net.members is None else be.to_numpy(value).astype(float)
+        self._total = value * weight if self._total is None else self._total + value * weight
+        self._weight += weight
+
+    def result(self) -> Any:
+        """A float, or a list with one for each member."""
+        if self._total is None:
+            return float("nan")
+        be = self._net.be
+        total = be.to_numpy(self._total) if be.deferred else np.asarray(self._total)
+        mean: Any = (total / self._weight).astype(float).tolist()
+        return mean
+
+
+def _blocks(net: Bound, x: Array) -> Iterator[tuple[Array, int, int]]:
+    n = int(x.shape[0])
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        y, _ = net._forward(net.be.asarray(x[start:stop, ...]), training=False)
+        yield y, start, stop
+
+
+def _mean(net: Bound, per_output: Array, w: Array | None) -> Array:
+    """The mean over outputs and (weighted) examples of `(..., batch, outputs)`."""
+    xp = net.be.xp
+    per_example = xp.mean(per_output, axis=-1)
+    if w is None:
+        return xp.mean(per_example, axis=-1)
+    return xp.sum(per_example * w[:, 0], axis=-1) / xp.sum(w)
+
+
+def _hits(net: Bound, loss: Loss, y: Array, t: Array) -> Array:
+    xp, classes = net.be.xp, loss.classes(net.be, y)
+    if loss.targets == "unit":
+        classes = classes if y.shape[-1] > 1 else classes[..., None]
+        return xp.astype(classes == xp.astype(t > 0.5, xp.int64), y.dtype)
+    wanted = t[..., 0] if t.dtype == xp.int64 else xp.argmax(t, axis=-1)
+    return xp.astype(classes == wanted, y.dtype)[..., None]
+
+
+def _r2(net: Bound, errors: Mean, t: Array, w: Array | None) -> Any:
+    """1 - (mean squared error) / (variance), both over all outputs together."""
+    host = net.be.to_numpy(t).astype(float)
+    weights = None if w is None else net.be.to_numpy(w)[:, 0]
+    centre = np.average(host, axis=0, weights=weights)
+    variance = np.average(((host - centre) ** 2).mean(axis=-1), weights=weights)
+    if not variance > 0.0:
+        return float("nan") if net.members is None else [float("nan")] * net.members
+    r2: Any = (1.0 - np.asarray(errors.result()) / variance).tolist()
+    return r2

@@ -1,0 +1,117 @@
+"""What a training run tells: a record for each epoch, and callbacks that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InputError, nearest
+
+Record = dict[str, Any]
+"""One epoch: `epoch`, `loss`, `seconds`, and `val_...` figures; a list in an ensemble."""
+
+
+@dataclass
+class History:
+    """The records of one `fit`, in order; `history["loss"]` is the list of one figure.
+
+    `stopped` says why training ended before its last epoch, if it did.
+
+    >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
+    >>> history["loss"], len(history)
+    ([0.5, 0.25], 2)
+    """
+
+    records: list[Record] = field(default_factory=list)
+    stopped: str = ""
+
+    def __getitem__(self, name: str) -> list[Any]:
+        known = self.records[0] if self.records else {}
+        if name not in known:
+            raise InputError(f"history has no {name!r}; {nearest(name, known)}")
+        return [record[name] for record in self.records]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+
+class Callback:
+    """What is called during `fit` with the `Network` that is trained; override what you need.
+
+    >>> import gpubp
+    >>> class Print(Callback):
+    ...     def on_epoch_end(self, net, record):
+    ...         print("epoch", record["epoch"])
+    >>> net = gpubp.Network(gpubp.Linear(1), inputs=1)
+    >>> _ = net.fit([[1.0]], [[2.0]], loss="squared_error", epochs=2, callbacks=[Print()])
+    epoch 1
+    epoch 2
+    """
+
+    def on_fit_begin(self, net: Any) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_end(self, net: Any, record: Record) -> str | None:
+        """After each epoch; return the reason to end training, or None to go on."""
+        return None
+
+    def on_fit_end(self, net: Any, history: History) -> None:
+        """After the last epoch, also when training was interrupted."""
+
+
+class EarlyStopping(Callback):
+    """End training when `monitor` has not improved by `min_delta` for `patience` epochs.
+
+    The weights of the best epoch are restored, unless `restore_best` is false. `mode` is
+    `"min"`, `"max"`, or None: the largest for names that end in accuracy or r2, else the least.
+    Raises `InputError` for a patience below 1 and a figure that the records do not hold.
+
+    >>> EarlyStopping(patience=3).monitor
+    'val_loss'
+    """
+
+    def __init__(
+        self,
+        patience: int = 10,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        mode: str | None = None,
+        restore_best: bool = True,
+    ) -> None:
+        if patience < 1 or min_delta < 0:
+            raise InputError(f"EarlyStopping: patience {patience} and min_delta {min_delta}; "
+                             "expected at least 1 and at least 0")  # fmt: skip
+        if mode not in (None, "min", "max"):
+            raise InputError(f"EarlyStopping: mode is {mode!r}; expected 'min', 'max' or None")
+        self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
+        self.restore_best = restore_best
+        larger = monitor.endswith(("accuracy", "r2")) if mode is None else mode == "max"
+        self._sign = -1.0 if larger else 1.0
+
+    def on_fit_begin(self, net: Any) -> None:
+        self._best, self._waited, self.best_epoch = float("inf"), 0, 0
+        self._weights: dict[str, Any] | None = None
+
+    def on_epoch_end(self, net: Any, record: Record) -> str | None:
+        if self.monitor not in record:
+            raise InputError(f"EarlyStopping: no {self.monitor!r}; {nearest(self.monitor, record)}"
+                             " (val_ figures need validation=)")  # fmt: skip
+        if net.members is not None:
+            raise InputError("EarlyStopping stops one network, not an ensemble of members")
+        figure = self._sign * record[self.monitor]
+        if figure < self._best - self.min_delta:
+            self._best, self._waited, self.best_epoch = figure, 0, record["epoch"]
+            self._weights = net.state_dict() if self.restore_best else None
+            return None
+        self._waited += 1
+        if self._waited < self.patience:
+            return None
+        return f"{self.monitor} has not improved since epoch {self.best_epoch}"
+
+    def on_fit_end(self, net: Any, history: History) -> None:
+        if self._weights is not None:
+            net.load_state_dict(self._weights)

@@ -1,0 +1,163 @@
+"""Networks as files: one safetensors file with the arrays and, as JSON, what they belong to.
+
+Loading runs no code from the file: a layer is rebuilt from gpubp's own classes by name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import initializers, layers, losses
+from .bound import Bound
+from .errors import InputError, nearest
+from .initializers import Initializer
+from .layers import Layer
+from .losses import Loss
+
+FORMAT = 1
+"""The version of the description; files of a later one are refused."""
+
+_OWN: dict[str, type] = {
+    name: kind
+    for module in (layers, initializers)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and issubclass(kind, Layer | Initializer)
+}
+
+
+def describe(thing: Layer | Initializer) -> dict[str, Any]:
+    """Return a layer as plain data: its class by name and the arguments that rebuild it.
+
+    >>> import gpubp
+    >>> describe(gpubp.Activation("tanh"))
+    {'type': 'Activation', 'name': 'tanh'}
+    """
+    described: dict[str, Any] = {"type": type(thing).__name__}
+    for parameter in _parameters(type(thing)):
+        described[parameter.name] = _plain(getattr(thing, parameter.name))
+    return described
+
+
+def rebuild(described: Mapping[str, Any]) -> Any:
+    """Return the layer or initialiser that `describe` described.
+
+    >>> rebuild({"type": "Linear", "n_out": 2, "W": "zeros", "b": None})
+    Linear(n_out=2, W='zeros', b=None)
+    """
+    name = described.get("type")
+    if not isinstance(name, str) or name not in _OWN:
+        raise InputError(f"the file holds a layer of unknown type {name!r}; {nearest(name, _OWN)}: "
+                         "for a layer of your own call gpubp.load(path, layer=...)")  # fmt: skip
+    kind = _OWN[name]
+    unknown = described.keys() - {"type"} - {p.name for p in _parameters(kind)}
+    if unknown:
+        raise InputError(f"the file gives {name} the unknown arguments {sorted(unknown)}")
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for parameter in _parameters(kind):
+        if parameter.name not in described:
+            continue
+        value = _value(described[parameter.name])
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional.extend(value)
+        else:
+            named[parameter.name] = value
+    return kind(*positional, **named)
+
+
+def _parameters(kind: type) -> list[inspect.Parameter]:
+    return list(inspect.signature(kind).parameters.values())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Layer | Initializer):
+        return describe(value)
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _value(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return rebuild(plain)
+    return [_value(v) for v in plain] if isinstance(plain, list) else plain
+
+
+def save(net: Bound, path: str | os.PathLike[str], loss: Loss | None) -> None:
+    """Write a network; a file of that name is replaced only by a complete one."""
+    from safetensors.numpy import save as to_bytes
+
+    arrays = {
+        name: np.ascontiguousarray(net.be.to_numpy(value))  # safetensors needs rows in order
+        for name, value in net.state_dict().items()
+    }
+    description = {
+        "format": FORMAT,
+        "layer": describe(net.layer),
+        "inputs": list(net.inputs),
+        "dtype": net.be.precision,
+        "seeds": net.seeds,
+        "members": net.members,
+        "updates": net.updates,
+        "loss": None if loss is None else _loss_name(loss),
+    }
+    write_atomically(path, to_bytes(arrays, {"gpubp": json.dumps(description)}))
+
+
+def _loss_name(loss: Loss) -> str | None:
+    return next((name for name, known in losses.LOSSES.items() if known == loss), None)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the description and the arrays of a file that `save` wrote."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get("gpubp")
+            if text is None:
+                raise InputError(f"{path} was not written by gpubp: it holds no description")
+            description = json.loads(text)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}") from error
+    except (SafetensorError, ValueError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is not a readable gpubp model file: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        given = description.get("format") if isinstance(description, dict) else description
+        raise InputError(f"{path} has format {given!r}; this gpubp reads format {FORMAT}")
+    return description, arrays
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that, whatever happens, either the old or the new one is there whole."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

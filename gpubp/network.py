@@ -1,0 +1,287 @@
+"""The network as its user sees it: fit, predict, evaluate, save, and the explicit loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import evaluation, inputs, io
+from .backend import Backend
+from .bound import Bound
+from .errors import InputError
+from .history import Callback, History
+from .interrupts import Interrupts
+from .layers import Layer
+from .losses import Loss
+from .losses import loss as named_loss
+from .optimizers import Adam, Optimizer
+from .optimizers import optimizer as named_optimizer
+from .training import Data, Trainer
+
+
+class Network(Bound):
+    """A layer bound to a device: what it computes, and everything that training changes.
+
+    `layer` is a `gpubp.Layer` such as `MLP([128, 64], 10)`, `inputs` the number of features (or
+    the shape of one example), `device` `"cpu"`, `"cuda"`, `"cuda:1"`, `"auto"` or a backend,
+    `dtype` `"float32"` or `"float64"`. `seed` fixes weights and noise. `members=K` makes an
+    ensemble of K networks that are trained at once: member k has seed `seed + k` (or the k-th of
+    a sequence) and equals the network trained alone. Raises `InputError` and `DeviceError`.
+
+    >>> import numpy as np
+    >>> import gpubp
+    >>> x = np.asarray([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> y = np.asarray([0, 1, 1, 0])
+    >>> net = gpubp.Network(gpubp.MLP([8], 2, activation="tanh"), inputs=2, seed=0)
+    >>> history = net.fit(x, y, optimizer=gpubp.Adam(0.1), epochs=100, batch_size=4)
+    >>> net.predict_class(x).tolist()
+    [0, 1, 1, 0]
+
+    The explicit loop is the same arithmetic, step by step:
+
+    >>> loss = gpubp.CrossEntropy()
+    >>> y_hat, ctx = net.forward(x)
+    >>> value, delta = loss(y_hat, y)
+    >>> net.backward(ctx, delta)
+    >>> net.step(gpubp.Adam(0.1))
+    """
+
+    loss: Loss | None = None
+    """The loss of the last `fit`, which says what the raw outputs mean."""
+
+    epochs: int = 0
+    """How many epochs were trained, over all calls of `fit`."""
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        loss: str | Loss = "cross_entropy",
+        optimizer: str | Optimizer | None = None,
+        epochs: int = 10,
+        batch_size: int | None = 32,
+        validation: tuple[Any, Any] | None = None,
+        sample_weight: Any = None,
+        shuffle: bool = True,
+        shuffle_seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+        check_finite: bool = True,
+        progress: bool = False,
+    ) -> History:
+        """Train, and return a record of each epoch; a second call goes on where this one ended.
+
+        `x` is `(n, features)`; `y` as the loss takes it, a 1-D one counting as `(n, 1)` only where
+        the network has one output. `batch_size=1` is SGD by single example, None the full batch;
+        the last, smaller batch is used. The default optimizer is `Adam()`. `validation=(x, y)`
+        adds `val_loss` and `val_accuracy` or `val_r2` to each record; a mean loss with example
+        weights is sum(w l) / sum(w). `history["loss"]` is the mean over the epoch's batches as
+        they were met, per example. `progress` shows a bar on standard error.
+
+        Raises `InputError` before anything is changed, and `NonFiniteError` where a step would
+        have made NaN or an infinity: that step is not taken. Ctrl-C ends the step under way,
+        keeps the records in `net.history` and raises KeyboardInterrupt.
+        """
+        chosen, method = named_loss(loss), named_optimizer(optimizer or Adam())
+        self._check_rates(method)
+        _check_counts(epochs=epochs, batch_size=1 if batch_size is None else batch_size)
+        for i, callback in enumerate(callbacks):
+            if not isinstance(callback, Callback):
+                raise InputError(f"callbacks[{i}] is {callback!r}; expected a gpubp.Callback")
+        with self.be.activate():
+            data = self._data(x, y, sample_weight, chosen, check_finite, "")
+            held_out = None
+            if validation is not None:
+                held_out = self._data(*validation, None, chosen, check_finite, "validation ")
+            self.loss, self.history = chosen, History()
+            size, seed = batch_size or data.n, shuffle_seed if shuffle else None
+            bar = _Bar(epochs * -(-data.n // min(size, data.n)), progress)
+            trainer = Trainer(self, data, chosen, method, size, seed, bar.advance)
+            try:
+                self._epochs(trainer, epochs, held_out, callbacks, bar)
+            finally:
+                bar.close()
+                for callback in callbacks:
+                    callback.on_fit_end(self, self.history)
+        return self.history
+
+    def _epochs(
+        self,
+        trainer: Trainer,
+        epochs: int,
+        held_out: Data | None,
+        callbacks: Sequence[Callback],
+        bar: _Bar,
+    ) -> None:
+        for callback in callbacks:
+            callback.on_fit_begin(self)
+        with Interrupts() as interrupts:
+            for _ in range(epochs):
+                record = {"epoch": self.epochs + 1, **trainer.epoch(self.epochs, interrupts)}
+                self.epochs += 1
+                if held_out is not None:
+                    found = evaluation.figures(
+                        self, held_out.x, held_out.t, held_out.w, trainer.loss
+                    )
+                    record |= {f"val_{name}": figure for name, figure in found.items()}
+                self.history.records.append(record)
+                bar.show(record)
+                reasons = [callback.on_epoch_end(self, record) for callback in callbacks]
+                self.history.stopped = "; ".join(filter(None, reasons))
+                if self.history.stopped:
+                    return
+
+    def _check_rates(self, optimizer: Optimizer) -> None:
+        rates = optimizer.lr
+        if isinstance(rates, tuple) and len(rates) != self.members:
+            raise InputError(f"{len(rates)} rates were given for {self.members} members")
+
+    def _data(self, x: Any, y: Any, w: Any, loss: Loss, check_finite: bool, which: str) -> Data:
+        be, width = self.be, self.spec.shape[-1]
+        examples = inputs.features(be, x, self.inputs, f"{which}x")
+        n = int(examples.shape[0])
+        t = inputs.targets(be, y, loss.targets, width, n, f"{which}y")
+        if check_finite:
+            inputs.finite(be, examples, f"{which}x")
+            inputs.finite(be, t, f"{which}y")
+        return Data(examples, t, inputs.weights(be, w, n))
+
+    # -- inference -----------------------------------------------------------------------------
+
+    def predict(self, x: Any) -> Any:
+        """Return the raw output `(n, *out)` (an ensemble: `(members, n, *out)`) in inference mode.
+
+        Out comes the kind of array that went in.
+
+        >>> import gpubp
+        >>> gpubp.Network(gpubp.Linear(1, W="ones"), inputs=2).predict([[1, 2]])
+        array([[3.]], dtype=float32)
+        """
+        return self._infer(x, lambda y: y)
+
+    def predict_proba(self, x: Any) -> Any:
+        """Return class probabilities: softmax `(n, classes)`, or the sigmoid of each output.
+
+        Needs a classification loss, which `fit` leaves in `net.loss`; `InputError` without one.
+        """
+        loss = self._classifier()
+        return self._infer(x, lambda y: loss.probabilities(self.be, y))
+
+    def predict_class(self, x: Any) -> Any:
+        """Return the most probable class `(n,)`, or 0 and 1 for each yes-or-no output."""
+        loss = self._classifier()
+        return self._infer(x, lambda y: loss.classes(self.be, y))
+
+    def _infer(self, x: Any, last: Any) -> Any:
+        examples = inputs.features(self.be, x, self.inputs)
+        with self.be.activate():
+            return inputs.like(x, self.be, evaluation.outputs(self, examples, last))
+
+    def _classifier(self) -> Loss:
+        if self.loss is None:
+            raise InputError("the network has no loss yet: call fit, or set net.loss to one such "
+                             "as gpubp.CrossEntropy()")  # fmt: skip
+        if self.loss.targets == "real":
+            raise InputError(f"{type(self.loss).__name__} is no classification loss: use predict")
+        return self.loss
+
+    def evaluate(
+        self, x: Any, y: Any, *, loss: str | Loss | None = None, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Return the mean `loss` per example, and `accuracy` for classes or `r2` for numbers.
+
+        `loss` is that of `fit` where none is given. In an ensemble each figure is a list.
+
+        >>> import gpubp
+        >>> net = gpubp.Network(gpubp.Linear(1, W="ones"), inputs=1)
+        >>> net.evaluate([[1.0], [2.0]], [1.0, 2.0], loss="mean_squared_error")
+        {'loss': 0.0, 'r2': 1.0}
+        """
+        if loss is None and self.loss is None:
+            raise InputError("evaluate: the network has no loss yet; give loss=")
+        chosen = named_loss(loss) if loss is not None else self.loss
+        assert chosen is not None
+        with self.be.activate():
+            data = self._data(x, y, sample_weight, chosen, False, "")
+            return evaluation.figures(self, data.x, data.t, data.w, chosen)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, running state and the description of the layers to one file."""
+        io.save(self, path, self.loss)
+
+    def __repr__(self) -> str:
+        members = "" if self.members is None else f", members={self.members}"
+        return (
+            f"Network({self.layer!r}, inputs={self.inputs}, device={self.be.device!r}, "
+            f"dtype={self.be.precision!r}{members}): {self.n_parameters:,} parameters"
+        )
+
+
+def load(
+    path: str | os.PathLike[str], *, device: str | Backend = "cpu", layer: Layer | None = None
+) -> Network:
+    """Return the network that `Network.save` wrote, on any device.
+
+    `layer` is needed where the network holds a layer of your own. Raises `InputError` for a file
+    that cannot be read or is of another version.
+
+    >>> import os, tempfile
+    >>> import gpubp
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
+    >>> gpubp.Network(gpubp.MLP([3], 2), inputs=4).save(path)
+    >>> gpubp.load(path).n_parameters
+    23
+    """
+    described, arrays = io.read(path)
+    try:
+        net = Network(
+            io.rebuild(described["layer"]) if layer is None else layer,
+            tuple(described["inputs"]),
+            device=device,
+            dtype=None if isinstance(device, Backend) else described["dtype"],
+            seed=described["seeds"] if described["members"] else described["seeds"][0],
+        )
+        named = described["loss"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(f"the description in {path} is incomplete: {error!r}") from error
+    net.load_state_dict(arrays)
+    net.loss = None if named is None else named_loss(named)
+    return net
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+            raise InputError(f"{name} is {count!r}; expected a whole number of at least 1")
+
+
+class _Bar:
+    """A progress bar on standard error, or nothing."""
+
+    def __init__(self, total: int, wanted: bool) -> None:
+        self._bar: Any = None
+        if wanted:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="batch", dynamic_ncols=True)
+
+    def advance(self, batch: int) -> None:
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def show(self, record: dict[str, Any]) -> None:
+        if self._bar is not None:
+            shown = {k: v for k, v in record.items() if isinstance(v, float) and k != "seconds"}
+            self._bar.write(
+                f"epoch {record['epoch']:3d}  "
+                + "  ".join(f"{name} {figure:.4f}" for name, figure in shown.items())
+            )
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,5 @@
+"""Real data that travels with the library."""
+
+from .digits import Digits, digits
+
+__all__ = ["Digits", "digits"]

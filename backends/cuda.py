@@ -122,6 +122,17 @@ def unusable() -> str | None:
     return None
 
 
+def devices() -> list[str]:
+    """Return a line for each CUDA device: its name here, the card's name, its memory."""
+    runtime = _usable_cupy(0).cuda.runtime
+    found = []
+    for index in range(runtime.getDeviceCount()):
+        card = runtime.getDeviceProperties(index)
+        memory = card["totalGlobalMem"] / 2**30
+        found.append(f"cuda:{index} ({card['name'].decode()}, {memory:.0f} GiB)")
+    return found
+
+
 @cache
 def _usable_cupy(index: int) -> Any:
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -32,7 +33,8 @@ class StandardBackend(Backend):
         self.dtype = getattr(xp, dtype)
         self._device = {} if device is None else {"device": device}
         name = getattr(xp, "__name__", str(xp)).removeprefix("array_api_compat.")
-        self.device = name if device is None else f"{name}:{device}"
+        quoted = re.search(r"'([^']+)'", str(device))  # Device('x') is shown as x
+        self.device = name if device is None else f"{name}:{quoted[1] if quoted else device}"
         self._array_type = type(self.zeros((1,)))
         self._refuse_without_views()
 

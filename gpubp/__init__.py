@@ -5,7 +5,7 @@
 'relu'
 """
 
-from . import activations
+from . import activations, check
 from .backend import Backend, select
 from .errors import DeviceError, GpubpError, InputError, NonFiniteError
 from .history import Callback, EarlyStopping, History
@@ -62,6 +62,7 @@ __all__ = [
     "Spec",
     "SquaredError",
     "activations",
+    "check",
     "load",
     "select",
 ]

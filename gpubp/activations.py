@@ -21,6 +21,8 @@ Namespace: TypeAlias = Any
 class Activation(NamedTuple):
     """A function of the weighted input and the pullback of its derivative.
 
+    `kinks` are the points where it has no derivative, which a gradient check keeps away from.
+
     >>> import numpy as np
     >>> tanh = ACTIVATIONS["tanh"]
     >>> a = tanh.f(np, np.asarray([0.0, 1.0]))
@@ -30,6 +32,7 @@ class Activation(NamedTuple):
 
     f: Callable[[Namespace, Array], Array]
     pullback: Callable[[Namespace, Array, Array], Array]
+    kinks: tuple[float, ...] = ()
 
     @property
     def keeps(self) -> str:
@@ -118,8 +121,8 @@ def gelu_pullback(xp: Namespace, delta: Array, z: Array) -> Array:
 
 ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(identity, identity_pullback),
-    "relu": Activation(relu, relu_pullback),
-    "leaky_relu": Activation(leaky_relu, leaky_relu_pullback),
+    "relu": Activation(relu, relu_pullback, kinks=(0.0,)),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_pullback, kinks=(0.0,)),
     "sigmoid": Activation(sigmoid, sigmoid_pullback),
     "tanh": Activation(tanh, tanh_pullback),
     "softplus": Activation(softplus, softplus_pullback),

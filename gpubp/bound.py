@@ -82,6 +82,20 @@ class Bound:
         return self._params.count
 
     @property
+    def seed(self) -> int:
+        """The seed of the network, or of the first member."""
+        return self.seeds[0]
+
+    def parameter(self, path: str) -> Array:
+        """Return a parameter itself, not a copy: writing to it changes the network.
+
+        >>> import gpubp
+        >>> Bound(gpubp.Linear(2), 3).parameter("b").shape
+        (2,)
+        """
+        return self._params.view(self.be, self.theta, path)
+
+    @property
     def updates(self) -> int:
         """How many optimizer steps were taken."""
         return self._pass.step

@@ -12,8 +12,11 @@ from .layers import Layer
 from .run import Run
 from .storage import Gradients, Shape, Spec, Views
 
-Report = Callable[[str, str, Layer, Array, Array], None]
-"""Called as `report("forward" | "backward", path, layer, what went in, what came out)`."""
+Report = Callable[[str, str, Layer, Array, Array], Array]
+"""Called as `report("forward" | "backward", path, layer, what went in, what came out)`.
+
+Returns what is handed on: what came out, or something to put in its place.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,13 @@ class Probe(Layer):
 
     def forward(self, be: Backend, w: Views, x: Array, run: Run) -> tuple[Array, Any]:
         y, context = self.body.forward(be, w, x, run)
-        self.report("forward", run.path, self.body, x, y)
-        return y, context
+        return self.report("forward", run.path, self.body, x, y), context
 
     def backward(
         self, be: Backend, w: Views, g: Gradients, ctx: Any, dy: Array, run: Run
     ) -> Array | None:
         dx = self.body.backward(be, w, g, ctx, dy, run)
-        self.report("backward", run.path, self.body, dy, dx)
-        return dx
+        return self.report("backward", run.path, self.body, dy, dx)
 
 
 def instrument(layer: Layer, report: Report) -> Layer:
@@ -44,7 +45,9 @@ def instrument(layer: Layer, report: Report) -> Layer:
 
     >>> import gpubp
     >>> seen = []
-    >>> watch = lambda way, path, layer, given, result: seen.append((way, path))
+    >>> def watch(way, path, layer, given, result):
+    ...     seen.append((way, path))
+    ...     return result
     >>> net = gpubp.Network(instrument(gpubp.MLP([3], 1), watch), inputs=2)
     >>> _ = net.predict([[0.0, 0.0]])
     >>> seen
@@ -80,9 +83,10 @@ def locate(
         if not found and array is not None and not bool(be.xp.all(be.xp.isfinite(array))):
             found.append((what, path))
 
-    def report(way: str, path: str, leaf: Layer, given: Array, result: Array | None) -> None:
+    def report(way: str, path: str, leaf: Layer, given: Array, result: Array) -> Array:
         what = "output" if way == "forward" else "input gradient"
         look(f"the {what} of layer {path!r} ({type(leaf).__name__})", path, result)
+        return result
 
     probed = instrument(layer, report)
     _, context = probed.forward(be, w, x, run)

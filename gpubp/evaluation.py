@@ -36,9 +36,9 @@ def figures(net: Bound, x: Array, t: Array, w: Array | None, loss: Loss) -> dict
         value, _ = loss.value_and_delta(net.be, y, t_b, w_b)
         mean.add(value if loss.is_mean else value / weight if weight else value, weight)
         if loss.targets == "real":
-            errors.add(_mean(net, (y - t_b) * (y - t_b), w_b), weight)
+            errors.add_sum(_sum(net, (y - t_b) * (y - t_b), w_b), weight)
         else:
-            right.add(_mean(net, _hits(net, loss, y, t_b), w_b), weight)
+            right.add_sum(_sum(net, _hits(net, loss, y, t_b), w_b), weight)
     if loss.targets == "real":
         return {"loss": mean.result(), "r2": _r2(net, errors, t, w)}
     return {"loss": mean.result(), "accuracy": right.result()}
@@ -51,11 +51,21 @@ class Mean:
         self._net, self._total, self._weight = net, None, 0.0
 
     def add(self, value: Array, weight: float) -> None:
-        be = self._net.be
-        if not be.deferred:
-            value = float(value) if self._net.members is None else be.to_numpy(value).astype(float)
-        self._total = value * weight if self._total is None else self._total + value * weight
+        """Take in the mean `value` of examples that weigh `weight` together."""
+        self.add_sum(self._on_host(value) * weight, weight)
+
+    def add_sum(self, value: Array, weight: float) -> None:
+        """Take in a sum over examples that weigh `weight` together."""
+        value = self._on_host(value)
+        self._total = value if self._total is None else self._total + value
         self._weight += weight
+
+    def _on_host(self, value: Array) -> Any:
+        if self._net.be.deferred:
+            return value
+        if self._net.members is None:
+            return float(value)
+        return np.asarray(self._net.be.to_numpy(value), dtype=np.float64)
 
     def result(self) -> Any:
         """A float, or a list with one for each member."""
@@ -75,13 +85,11 @@ def _blocks(net: Bound, x: Array) -> Iterator[tuple[Array, int, int]]:
         yield y, start, stop
 
 
-def _mean(net: Bound, per_output: Array, w: Array | None) -> Array:
-    """The mean over outputs and (weighted) examples of `(..., batch, outputs)`."""
+def _sum(net: Bound, per_output: Array, w: Array | None) -> Array:
+    """The mean over outputs, summed over (weighted) examples of `(..., batch, outputs)`."""
     xp = net.be.xp
     per_example = xp.mean(per_output, axis=-1)
-    if w is None:
-        return xp.mean(per_example, axis=-1)
-    return xp.sum(per_example * w[:, 0], axis=-1) / xp.sum(w)
+    return xp.sum(per_example if w is None else per_example * w[:, 0], axis=-1)
 
 
 def _hits(net: Bound, loss: Loss, y: Array, t: Array) -> Array:

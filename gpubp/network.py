@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -261,14 +262,14 @@ def _check_counts(**counts: Any) -> None:
 
 
 class _Bar:
-    """A progress bar on standard error, or nothing."""
+    """A line for each epoch on standard error, and a bar where that is a terminal."""
 
     def __init__(self, total: int, wanted: bool) -> None:
         self._bar: Any = None
         if wanted:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit="batch", dynamic_ncols=True)
+            self._bar = tqdm(total=total, unit="batch", disable=None)
 
     def advance(self, batch: int) -> None:
         if self._bar is not None:
@@ -276,11 +277,9 @@ class _Bar:
 
     def show(self, record: dict[str, Any]) -> None:
         if self._bar is not None:
-            shown = {k: v for k, v in record.items() if isinstance(v, float) and k != "seconds"}
-            self._bar.write(
-                f"epoch {record['epoch']:3d}  "
-                + "  ".join(f"{name} {figure:.4f}" for name, figure in shown.items())
-            )
+            figures = {k: v for k, v in record.items() if isinstance(v, float) and k != "seconds"}
+            shown = "  ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
+            self._bar.write(f"epoch {record['epoch']:3d}  {shown}", file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

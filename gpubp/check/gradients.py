@@ -1,0 +1,97 @@
+"""Backpropagation against central differences, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..activations import ACTIVATIONS
+from ..bound import Bound
+from ..diagnosis import instrument
+from ..layers import Activation, Layer
+from .report import Row
+
+STEP = 1e-6
+LIMIT = 1e-7
+"""The largest accepted max|numeric - g| / max(1, max|g|)."""
+
+FROM_KINKS = 1e-3
+Objective = Callable[[Any], tuple[float, Any]]
+"""Takes the raw output to a value and its gradient."""
+
+
+def gradients(net: Bound, x: Any, objective: Objective, samples: int = 40) -> list[Row]:
+    """Compare all gradients of `objective(net(x))` with central differences.
+
+    `net` is a float64 network on the CPU; of each array up to `samples` elements are moved by
+    1e-6. Random bits stay the same, for the step does; running state is not changed.
+    """
+    x = np.array(x, dtype=np.float64)
+    y, context = net.forward(x)
+    _, delta = objective(y)
+    dx = net.backward(context, delta, input_gradient=True)
+    found = net.gradients()
+    net.zero_grad()
+
+    def value() -> float:
+        return objective(net.forward(x)[0])[0]
+
+    moved = {path: net.parameter(path) for path in found}
+    rows = [_row("input", x, dx, value, samples)]
+    rows += [_row(path, moved[path], found[path], value, samples) for path in found]
+    return rows
+
+
+def _row(name: str, array: Any, analytic: Any, value: Callable[[], float], samples: int) -> Row:
+    error = 0.0
+    for index in _some(array.shape, samples):
+        kept = array[index]
+        array[index] = kept + STEP
+        above = value()
+        array[index] = kept - STEP
+        below = value()
+        array[index] = kept
+        error = max(error, abs((above - below) / (2 * STEP) - float(analytic[index])))
+    largest = max(1.0, float(np.abs(analytic).max()))
+    return Row("finite differences", "float64", f"gradient of {name}", error / largest, LIMIT)
+
+
+def _some(shape: tuple[int, ...], samples: int) -> Iterator[tuple[int, ...]]:
+    size = int(np.prod(shape))
+    chosen = range(size)
+    if size > samples:
+        chosen = np.random.default_rng(0).choice(size, samples, replace=False).tolist()
+    for flat in chosen:
+        yield tuple(int(i) for i in np.unravel_index(flat, shape))
+
+
+def away_from_kinks(net: Bound, batch: Callable[[int], Any], tries: int = 200) -> int:
+    """Return the first i for which `batch(i)` keeps every weighted input 1e-3 from all kinks.
+
+    If there is none, the one whose batch is farthest from them.
+    """
+    best, farthest = 0, -1.0
+    for attempt in range(tries):
+        distance = _distance(net, batch(attempt))
+        if distance > farthest:
+            best, farthest = attempt, distance
+        if farthest >= FROM_KINKS:
+            break
+    return best
+
+
+def _distance(net: Bound, x: Any) -> float:
+    least = [float("inf")]
+
+    def report(way: str, path: str, layer: Layer, given: Any, result: Any) -> Any:
+        if isinstance(layer, Activation):
+            for kink in ACTIVATIONS[layer.name].kinks:
+                least.append(float(np.abs(given - kink).min()))
+        return result
+
+    probed = Bound(instrument(net.layer, report), net.inputs, dtype="float64", seed=net.seed)
+    probed.load_state_dict(net.state_dict())
+    probed.forward(x)
+    return min(least)

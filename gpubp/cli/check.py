@@ -1,0 +1,58 @@
+"""`gpubp check`: is backpropagation right here, and do the devices agree?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import check
+from ..data import digits
+from ..errors import InputError
+from ..layers import MLP
+from ..losses import CrossEntropy
+from ..network import Network, load
+
+
+def add_to(commands: Any) -> None:
+    """Add the sub-command and its options."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "check",
+        help="finite differences against backpropagation, and every device against the CPU",
+        description="Each error is shown as a multiple of its tolerance; exit code 1 above 1.",
+    )
+    parser.add_argument(
+        "what", nargs="?", default="digits", metavar="digits | MODEL",
+        help="the digits network, or a file that Network.save wrote",
+    )  # fmt: skip
+    parser.add_argument("--activation", default="relu", help="of the digits network")
+    parser.add_argument("--device", help="fail unless this device is among those compared")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, print the table, and return 1 if anything disagrees."""
+    report = _report(options)
+    wanted = options.device
+    devices = {row.backend for row in report.rows}
+    absent = wanted not in (None, "cpu") and not any(d.startswith(wanted) for d in devices)
+    print(report)
+    if absent:
+        print(f"{wanted} was not among the devices compared")
+    ok = report.ok and not absent
+    if options.json:
+        rows = [row.as_dict() for row in report.rows]
+        print(json.dumps({"ok": ok, "rows": rows, "remarks": list(report.remarks)}))
+    return 0 if ok else 1
+
+
+def _report(options: argparse.Namespace) -> check.Report:
+    if options.what == "digits":
+        data = digits()
+        net = Network(MLP([64, 32], 10, activation=options.activation), inputs=data.x.shape[1])
+        return check.network(net, data.x, data.y, CrossEntropy())
+    if not Path(options.what).is_file():
+        raise InputError(f"there is no file {options.what!r}; give digits or a model file")
+    return check.network(load(options.what))

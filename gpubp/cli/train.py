@@ -1,0 +1,106 @@
+"""`gpubp train`: a network on real data, from one line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from ..activations import ACTIVATIONS
+from ..data import digits
+from ..errors import InputError, nearest
+from ..layers import MLP
+from ..network import Network
+from ..optimizers import OPTIMIZERS, Optimizer
+
+_DATA = {"digits": digits}
+
+
+def add_to(commands: Any) -> None:
+    """Add the sub-command and its options."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "train",
+        help="train a multi-layer perceptron and report its test accuracy",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("data", help="digits: the 1,797 handwritten digits shipped with gpubp")
+    parser.add_argument("--hidden", default="128,64", metavar="N,N", help="hidden widths")
+    parser.add_argument("--activation", default="relu", help=", ".join(ACTIVATIONS))
+    parser.add_argument("--optimizer", default="adam", help=", ".join(OPTIMIZERS))
+    parser.add_argument("--lr", type=float, help="learning rate; the optimizer's own if not given")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or auto")
+    parser.add_argument("--dtype", default="float32", help="float32 or float64")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the shuffles")
+    parser.add_argument("--save", metavar="FILE", help="write the network to a safetensors file")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, report, and save if asked to."""
+    if options.data not in _DATA:
+        raise InputError(f"unknown data {options.data!r}; {nearest(options.data, _DATA)}")
+    data = _DATA[options.data]()
+    net = Network(
+        MLP(_widths(options.hidden), int(data.y.max()) + 1, activation=options.activation),
+        inputs=data.x.shape[1],
+        device=options.device,
+        dtype=options.dtype,
+        seed=options.seed,
+    )
+    print(f"{options.data}: {len(data.x)} rows to train on, {len(data.x_test)} to test, "
+          f"{net.n_parameters:,} parameters on {net.be.device}", file=sys.stderr)  # fmt: skip
+    began = time.perf_counter()
+    interrupted = False
+    try:
+        net.fit(
+            data.x, data.y, optimizer=_optimizer(options.optimizer, options.lr),
+            epochs=options.epochs, batch_size=options.batch_size, shuffle_seed=options.seed,
+            validation=None, progress=True,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        interrupted = True
+        print(f"interrupted in epoch {net.epochs + 1}; the network is kept", file=sys.stderr)
+    seconds = time.perf_counter() - began
+    accuracy = net.evaluate(data.x_test, data.y_test)["accuracy"]
+    if options.save:
+        net.save(options.save)
+        print(f"saved to {options.save}", file=sys.stderr)
+    print(f"test accuracy {accuracy:.4f} after {net.epochs} epochs in {seconds:.1f} s")
+    if options.json:
+        print(json.dumps(_summary(options, net, accuracy, seconds)))
+    return 1 if interrupted else 0
+
+
+def _widths(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise InputError(f"--hidden is {text!r}; expected widths such as 128,64") from error
+
+
+def _optimizer(name: str, lr: float | None) -> Optimizer:
+    if name not in OPTIMIZERS:
+        raise InputError(f"unknown optimizer {name!r}; {nearest(name, OPTIMIZERS)}")
+    return OPTIMIZERS[name]() if lr is None else OPTIMIZERS[name](lr=lr)
+
+
+def _summary(
+    options: argparse.Namespace, net: Network, accuracy: float, seconds: float
+) -> dict[str, Any]:
+    return {
+        "task": options.data,
+        "device": net.be.device,
+        "path": "plain",
+        "dtype": net.be.precision,
+        "seed": options.seed,
+        "parameters": net.n_parameters,
+        "epochs": net.epochs,
+        "train_loss": net.history.records[-1]["loss"] if len(net.history) else None,
+        "test_accuracy": accuracy,
+        "seconds": seconds,
+    }

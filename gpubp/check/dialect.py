@@ -60,7 +60,6 @@ class _Shape:
 class DialectArray:
     """An array that knows only what the dialect allows."""
 
-    __array_ufunc__ = None
     __hash__ = object.__hash__
 
     def __init__(self, values: Any, transposed: bool = False) -> None:
@@ -89,6 +88,9 @@ class DialectArray:
 
     def __bool__(self) -> bool:
         raise BrokenRule(1, "a branch on a value")
+
+    def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> Any:
+        raise BrokenRule(1, f"NumPy's own {ufunc.__name__} was used; take it from be.xp")
 
     def _to_python(self, *_: Any, **__: Any) -> Any:
         raise BrokenRule(1, "a value was taken out of an array")
@@ -135,7 +137,7 @@ def _elementwise(what: str, function: Callable[..., Any]) -> Callable[..., Diale
         for x in operands:
             if isinstance(x, DialectArray) and x.transposed:
                 raise BrokenRule(7, f"{what} of a transpose")
-            if not isinstance(x, DialectArray | int | float | bool):
+            if not isinstance(x, DialectArray) and type(x) not in (int, float, bool):
                 raise BrokenRule(4, f"{what} with a {type(x).__module__}.{type(x).__name__}")
         values = arrays[1:] if what == "xp.where" and arrays[0] is operands[0] else arrays
         if len({x.dtype for x in values}) > 1:

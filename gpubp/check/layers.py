@@ -73,6 +73,8 @@ def broken_rule(layer: Layer, inputs: Shape) -> str | None:
         layer.backward(be, w, g, context, be.asarray(np.ones(y.values.shape)), run)
     except BrokenRule as broken:
         return str(broken)
+    except Exception as error:  # a layer of one library fails here in that library's own way
+        return str(BrokenRule(1, f"{type(error).__name__}: {error}"))
     return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from importlib import metadata
 from typing import Any
 
 from ..backend import Backend, select
@@ -22,6 +21,8 @@ STEPS = (1, 20)
 
 def others(precision: str) -> Iterator[Backend | str]:
     """Yield every other backend that works here; for one that does not, a line that says why."""
+    from importlib import metadata
+
     try:
         yield select("cuda", precision)
     except DeviceError as problem:

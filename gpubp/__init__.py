@@ -5,7 +5,9 @@
 'relu'
 """
 
-from . import activations, check
+from typing import TYPE_CHECKING, Any
+
+from . import activations
 from .backend import Backend, select
 from .errors import DeviceError, GpubpError, InputError, NonFiniteError
 from .history import Callback, EarlyStopping, History
@@ -23,6 +25,9 @@ from .losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, Sq
 from .network import Network, load
 from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer
 from .storage import Param, Spec
+
+if TYPE_CHECKING:
+    from . import check
 
 __version__ = "0.1.0"
 
@@ -66,3 +71,11 @@ __all__ = [
     "load",
     "select",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "check":  # needed by few, and a tenth of the time of the whole import
+        from importlib import import_module
+
+        return import_module("gpubp.check")
+    raise AttributeError(f"module 'gpubp' has no attribute {name!r}")

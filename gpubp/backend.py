@@ -8,7 +8,6 @@ an entry point of the group `gpubp.backends` that names a class taking `(index, 
 from __future__ import annotations
 
 import importlib
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -23,7 +22,6 @@ Formula: TypeAlias = Callable[..., Any]
 
 DTYPES = ("float32", "float64")
 _BUILT_IN = {"cpu": "gpubp.backends.cpu:CpuBackend", "cuda": "gpubp.backends.cuda:CudaBackend"}
-_log = logging.getLogger("gpubp")
 
 
 class Backend(ABC):
@@ -202,10 +200,13 @@ def _load(name: str) -> Callable[[int, str], Backend]:
 
 
 def _automatic(precision: str) -> Backend:
+    import logging
+
+    log = logging.getLogger("gpubp")
     try:
         chosen = _named("cuda", precision)
     except DeviceError as error:
-        _log.warning("device 'auto': the CPU was chosen, for %s", error)
+        log.warning("device 'auto': the CPU was chosen, for %s", error)
         return _named("cpu", precision)
-    _log.info("device 'auto': %s was chosen", chosen.device)
+    log.info("device 'auto': %s was chosen", chosen.device)
     return chosen

@@ -18,12 +18,16 @@ from .standard import StandardBackend, guarded
 _BLOCK = 16384  # elements: the temporaries of an update stay in the second-level cache
 
 
+_add: Any = np.add.reduce
+_maximum: Any = np.maximum.reduce
+
+
 def _sum(x: Array, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Array:
-    return np.add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims)
+    return _add(x, axis=axis, dtype=dtype, keepdims=keepdims)
 
 
 def _max(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
-    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+    return _maximum(x, axis=axis, keepdims=keepdims)
 
 
 # NumPy, except that np.sum and np.max go through wrappers that cost more than a small reduction.
@@ -42,11 +46,12 @@ class CpuBackend(StandardBackend):
             raise DeviceError(f"device 'cpu:{index}': there is one CPU; use 'cpu'")
         super().__init__(_NAMESPACE, dtype=dtype)
         self.device = "cpu"
-        # NumPy's own functions, with nothing in between: a call costs what the product costs.
-        self.matmul = np.matmul
 
     def to_numpy(self, x: Array) -> Any:
         return np.array(x)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return np.matmul(a, b)
 
     def write(self, out: Array, value: Array) -> None:
         np.copyto(out, value, casting="no")
@@ -75,15 +80,23 @@ class CpuBackend(StandardBackend):
             formula, numbers = guarded(formula, len(state)), [*numbers, ok]
         *lead, size = state[0].shape
         block = max(_BLOCK // math.prod(lead), 1024)
+        if size <= block:
+            self._update(formula, state, arrays, numbers)
+            return
         for start in range(0, size, block):
-            if size > block:
-                part = slice(start, start + block)
-                state_, arrays_ = [s[..., part] for s in state], [a[..., part] for a in arrays]
-            else:
-                state_, arrays_ = state, arrays
-            new = formula(self.xp, *state_, *arrays_, *numbers)
-            for out, value in zip(state_, new, strict=True):
-                np.copyto(out, value, casting="no")
+            part = (..., slice(start, start + block))
+            self._update(formula, [s[part] for s in state], [a[part] for a in arrays], numbers)
+
+    def _update(
+        self,
+        formula: Formula,
+        state: Sequence[Array],
+        arrays: Sequence[Array],
+        numbers: Sequence[Any],
+    ) -> None:
+        new = formula(self.xp, *state, *arrays, *numbers)
+        for out, value in zip(state, new, strict=True):
+            np.copyto(out, value, casting="no")
 
     def activate(self) -> AbstractContextManager[Any]:
         # A step that overflows is found and refused; the warning on the way there says less.

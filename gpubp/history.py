@@ -16,7 +16,8 @@ Record = dict[str, Any]
 class History:
     """The records of one `fit`, in order; `history["loss"]` is the list of one figure.
 
-    `stopped` says why training ended before its last epoch, if it did.
+    `names` are the figures that each record holds, known before the first; `stopped` says why
+    training ended before its last epoch, if it did.
 
     >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     >>> history["loss"], len(history)
@@ -24,6 +25,7 @@ class History:
     """
 
     records: list[Record] = field(default_factory=list)
+    names: tuple[str, ...] = ()
     stopped: str = ""
 
     def __getitem__(self, name: str) -> list[Any]:
@@ -93,15 +95,17 @@ class EarlyStopping(Callback):
         self._sign = -1.0 if larger else 1.0
 
     def on_fit_begin(self, net: Any) -> None:
+        if net.members is not None:
+            raise InputError("EarlyStopping stops one network, not an ensemble of members")
+        known = net.history.names
+        if self.monitor not in known:
+            hint = "; give validation=" if self.monitor.startswith("val_") else ""
+            message = f"EarlyStopping: there will be no {self.monitor!r}{hint}"
+            raise InputError(f"{message} ({nearest(self.monitor, known)})")
         self._best, self._waited, self.best_epoch = float("inf"), 0, 0
         self._weights: dict[str, Any] | None = None
 
     def on_epoch_end(self, net: Any, record: Record) -> str | None:
-        if self.monitor not in record:
-            raise InputError(f"EarlyStopping: no {self.monitor!r}; {nearest(self.monitor, record)}"
-                             " (val_ figures need validation=)")  # fmt: skip
-        if net.members is not None:
-            raise InputError("EarlyStopping stops one network, not an ensemble of members")
         figure = self._sign * record[self.monitor]
         if figure < self._best - self.min_delta:
             self._best, self._waited, self.best_epoch = figure, 0, record["epoch"]

@@ -89,15 +89,15 @@ class Network(Bound):
         chosen, method = named_loss(loss), named_optimizer(optimizer or Adam())
         self._check_rates(method)
         _check_counts(epochs=epochs, batch_size=1 if batch_size is None else batch_size)
-        for i, callback in enumerate(callbacks):
-            if not isinstance(callback, Callback):
-                raise InputError(f"callbacks[{i}] is {callback!r}; expected a gpubp.Callback")
+        _check_callbacks(callbacks)
         with self.be.activate():
             data = self._data(x, y, sample_weight, chosen, check_finite, "")
             held_out = None
             if validation is not None:
                 held_out = self._data(*validation, None, chosen, check_finite, "validation ")
-            self.loss, self.history = chosen, History()
+            self.loss, self.history = chosen, History(names=_names(chosen, held_out is not None))
+            for callback in callbacks:
+                callback.on_fit_begin(self)
             size, seed = batch_size or data.n, shuffle_seed if shuffle else None
             bar = _Bar(epochs * -(-data.n // min(size, data.n)), progress)
             trainer = Trainer(self, data, chosen, method, size, seed, bar.advance)
@@ -117,8 +117,6 @@ class Network(Bound):
         callbacks: Sequence[Callback],
         bar: _Bar,
     ) -> None:
-        for callback in callbacks:
-            callback.on_fit_begin(self)
         with Interrupts() as interrupts:
             for _ in range(epochs):
                 record = {"epoch": self.epochs + 1, **trainer.epoch(self.epochs, interrupts)}
@@ -259,6 +257,19 @@ def _check_counts(**counts: Any) -> None:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
             raise InputError(f"{name} is {count!r}; expected a whole number of at least 1")
+
+
+def _check_callbacks(callbacks: Sequence[Callback]) -> None:
+    for i, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            raise InputError(f"callbacks[{i}] is {callback!r}; expected a gpubp.Callback")
+
+
+def _names(loss: Loss, validated: bool) -> tuple[str, ...]:
+    """The figures that each record of a fit will hold."""
+    names = ("epoch", "loss", "seconds")
+    figure = "val_r2" if loss.targets == "real" else "val_accuracy"
+    return (*names, "val_loss", figure) if validated else names
 
 
 class _Bar:

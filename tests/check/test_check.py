@@ -83,7 +83,9 @@ class Off(type(gpubp.select("cpu"))):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(0, "float64")
         self.device = "off"
-        self.matmul = lambda a, b: np.matmul(a, b) * 1.001
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        return np.matmul(a, b) * 1.001
 
 
 def test_a_backend_that_disagrees_is_found_layer_by_layer() -> None:

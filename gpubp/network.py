@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from .losses import Loss
 from .losses import loss as named_loss
 from .optimizers import Adam, Optimizer
 from .optimizers import optimizer as named_optimizer
+from .progress import Bar
 from .training import Data, Trainer
 
 
@@ -99,7 +99,7 @@ class Network(Bound):
             for callback in callbacks:
                 callback.on_fit_begin(self)
             size, seed = batch_size or data.n, shuffle_seed if shuffle else None
-            bar = _Bar(epochs * -(-data.n // min(size, data.n)), progress)
+            bar = Bar(epochs * -(-data.n // min(size, data.n)), progress)
             trainer = Trainer(self, data, chosen, method, size, seed, bar.advance)
             try:
                 self._epochs(trainer, epochs, held_out, callbacks, bar)
@@ -115,7 +115,7 @@ class Network(Bound):
         epochs: int,
         held_out: Data | None,
         callbacks: Sequence[Callback],
-        bar: _Bar,
+        bar: Bar,
     ) -> None:
         with Interrupts() as interrupts:
             for _ in range(epochs):
@@ -270,28 +270,3 @@ def _names(loss: Loss, validated: bool) -> tuple[str, ...]:
     names = ("epoch", "loss", "seconds")
     figure = "val_r2" if loss.targets == "real" else "val_accuracy"
     return (*names, "val_loss", figure) if validated else names
-
-
-class _Bar:
-    """A line for each epoch on standard error, and a bar where that is a terminal."""
-
-    def __init__(self, total: int, wanted: bool) -> None:
-        self._bar: Any = None
-        if wanted:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, unit="batch", disable=None)
-
-    def advance(self, batch: int) -> None:
-        if self._bar is not None:
-            self._bar.update(1)
-
-    def show(self, record: dict[str, Any]) -> None:
-        if self._bar is not None:
-            figures = {k: v for k, v in record.items() if isinstance(v, float) and k != "seconds"}
-            shown = "  ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
-            self._bar.write(f"epoch {record['epoch']:3d}  {shown}", file=sys.stderr)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()

@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("data", help="digits: the 1,797 handwritten digits shipped with gpubp")
-    parser.add_argument("--hidden", default="128,64", metavar="N,N", help="hidden widths")
+    parser.add_argument("--hidden", default="256,128", metavar="N,N", help="hidden widths")
     parser.add_argument("--activation", default="relu", help=", ".join(ACTIVATIONS))
     parser.add_argument("--optimizer", default="adam", help=", ".join(OPTIMIZERS))
     parser.add_argument("--lr", type=float, help="learning rate; the optimizer's own if not given")

@@ -32,7 +32,7 @@ def test_train_reports_what_it_did(capsys: pytest.CaptureFixture[str], tmp_path:
     assert result["device"] == "cpu"
     assert result["path"] == "plain"
     assert result["epochs"] == 8
-    assert result["parameters"] == 64 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
+    assert result["parameters"] == 64 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10
     assert result["test_accuracy"] > 0.9
     assert result["train_loss"] > 0
     assert err.count("\nepoch ") == 8  # a figure per epoch

@@ -1,0 +1,34 @@
+"""Progress of training on standard error."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+class Bar:
+    """A line for each epoch, and a bar where standard error is a terminal; or nothing.
+
+    >>> Bar(total=10, wanted=False).advance(0)
+    """
+
+    def __init__(self, total: int, wanted: bool) -> None:
+        self._bar: Any = None
+        if wanted:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="batch", disable=None)
+
+    def advance(self, batch: int) -> None:
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def show(self, record: dict[str, Any]) -> None:
+        if self._bar is not None:
+            figures = {k: v for k, v in record.items() if isinstance(v, float) and k != "seconds"}
+            shown = "  ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
+            self._bar.write(f"epoch {record['epoch']:3d}  {shown}", file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

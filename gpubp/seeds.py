@@ -1,0 +1,55 @@
+"""From seeds to numbers: everything random is drawn on the host, whatever the device.
+
+Each array has a generator of its own, named by the seed and by the array's path, so that weights
+depend neither on the device nor on what else the network holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .storage import Layout, Shape
+
+Seeds = int | Sequence[int]
+
+
+def member_seeds(seed: Seeds, members: int | None) -> list[int]:
+    """Return one seed for each member: `seed`, `seed + 1`, ..., or those given.
+
+    >>> member_seeds(7, 3)
+    [7, 8, 9]
+    """
+    if isinstance(seed, Sequence):
+        if members not in (None, len(seed)):
+            raise InputError(f"{len(seed)} seeds were given for {members} members")
+        seeds = [int(s) for s in seed]
+    else:
+        if members is not None and members < 1:
+            raise InputError(
+                f"members is {members!r}; expected at least 1, or None for one network"
+            )
+        seeds = [int(seed) + k for k in range(members or 1)]
+    if not seeds or min(seeds) < 0:
+        raise InputError(f"seed is {seed!r}; expected whole numbers of at least 0")
+    return seeds
+
+
+def draw(layout: Layout, seeds: Sequence[int], lead: Shape) -> Any:
+    """Draw all arrays of all members, flat, in float64."""
+    flat = np.zeros((len(seeds), layout.size))
+    for member, seed in enumerate(seeds):
+        for path, start, param in layout.places.values():
+            child = np.random.SeedSequence(seed, spawn_key=tuple(path.encode()))
+            drawn = param.init(np.random.Generator(np.random.Philox(child)), param.shape)
+            flat[member, start : start + drawn.size] = drawn.reshape(-1)
+    return flat.reshape((*lead, layout.size))
+
+
+def keys(seeds: Sequence[int], lead: Shape) -> Any:
+    """Return the key of each member's random bits, uint32 `(..., 1, 1)`."""
+    words = [np.random.SeedSequence(seed).generate_state(1)[0] for seed in seeds]
+    return np.asarray(words, dtype=np.uint32).reshape((*lead, 1, 1))

@@ -66,8 +66,10 @@ class StandardBackend(Backend):
             return np.asarray(x)
         except Exception as error:  # each library refuses in its own way
             where = f"a {type(x).__module__}.{type(x).__name__} on {getattr(x, 'device', '?')}"
-            message = f"{where} was given where arrays are on {self.device}; copy it there first"
-            raise DeviceError(message) from error
+            raise DeviceError(
+                f"{where} was given where arrays are on {self.device}; copy it there first "
+                f"({type(error).__name__}: {error})"
+            ) from error
 
     def to_numpy(self, x: Array) -> Any:
         return np.from_dlpack(x, device="cpu", copy=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import inputs, seeds
 from .arrays import Arrays
 from .backend import Array, Backend, remember, select
 from .diagnosis import locate
-from .errors import InputError, NonFiniteError
+from .errors import InputError, NonFiniteError, whole
 from .layers import Layer
 from .losses import Loss
 from .optimizers import Optimizer
@@ -47,7 +47,7 @@ class Bound:
         self.layer = layer
         self.inputs = _shape(inputs)
         self.seeds = seeds.member_seeds(seed, members)
-        one = members is None and not isinstance(seed, Sequence)
+        one = members is None and not isinstance(seed, Iterable)
         self.members = None if one else len(self.seeds)
         self.spec = layer.build(self.inputs)
         self.be = select(device, dtype)
@@ -104,7 +104,8 @@ class Bound:
         >>> {k: v.shape for k, v in Bound(gpubp.Linear(2), 3).state_dict().items()}
         {'W': (3, 2), 'b': (2,)}
         """
-        return self.arrays.state_dict()
+        with self.be.activate():
+            return self.arrays.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take over the named arrays; with `strict=False`, those that fit by name.
@@ -112,11 +113,13 @@ class Bound:
         Raises `InputError` that lists what is missing, unexpected or of another shape; nothing is
         changed then.
         """
-        self.arrays.load_state_dict(state, strict)
+        with self.be.activate():
+            self.arrays.load_state_dict(state, strict)
 
     def gradients(self) -> dict[str, Array]:
         """Return copies of the gradients of the last backward pass by path, on the device."""
-        return self.arrays.gradients()
+        with self.be.activate():
+            return self.arrays.gradients()
 
     # -- the explicit loop ---------------------------------------------------------------------
 
@@ -255,7 +258,7 @@ class Bound:
 
 
 def _shape(given: int | Shape) -> Shape:
-    shape = (given,) if isinstance(given, int) else tuple(given)
-    if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
+    shape = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not shape or any(not whole(n) or n < 1 for n in shape):
         raise InputError(f"inputs is {given!r}; expected a width or a shape of one example")
-    return shape
+    return tuple(int(n) for n in shape)

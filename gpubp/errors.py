@@ -61,3 +61,12 @@ def nearest(name: object, known: Iterable[str]) -> str:
     close = get_close_matches(str(name), names, n=1, cutoff=0.3)
     listed = "known: " + ", ".join(map(repr, names))
     return f"{listed}; nearest: {close[0]!r}" if close else listed
+
+
+def whole(value: object) -> bool:
+    """Whether `value` is a whole number: an int of Python or NumPy, and no bool.
+
+    >>> whole(3), whole(3.0), whole(True)
+    (True, False, False)
+    """
+    return hasattr(value, "__index__") and not isinstance(value, bool)

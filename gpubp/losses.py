@@ -33,10 +33,11 @@ class Loss:
 
     def __call__(self, y_hat: Array, t: Any, sample_weight: Any = None) -> tuple[Array, Array]:
         """Return the loss `(...,)` and `delta = dL/dy_hat`, on the device of `y_hat`."""
-        be = owner(y_hat)
-        t = inputs.targets(be, t, self.targets, int(y_hat.shape[-1]), int(y_hat.shape[-2]))
-        w = inputs.weights(be, sample_weight, int(y_hat.shape[-2]))
-        return self.value_and_delta(be, y_hat, t, w)
+        be, n = owner(y_hat), int(y_hat.shape[-2])
+        with be.activate():
+            t = inputs.targets(be, t, self.targets, int(y_hat.shape[-1]), n)
+            w = inputs.weights(be, sample_weight, n)
+            return self.value_and_delta(be, y_hat, t, w)
 
     def value_and_delta(
         self, be: Backend, z: Array, t: Array, w: Array | None

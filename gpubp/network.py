@@ -6,12 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from . import evaluation, inputs, io
 from .backend import Backend
 from .bound import Bound
-from .errors import InputError
+from .errors import InputError, whole
 from .history import Callback, History
 from .interrupts import Interrupts
 from .layers import Layer
@@ -255,7 +253,7 @@ def load(
 
 def _check_counts(**counts: Any) -> None:
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        if not whole(count) or count < 1:
             raise InputError(f"{name} is {count!r}; expected a whole number of at least 1")
 
 

@@ -6,15 +6,15 @@ depend neither on the device nor on what else the network holds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, whole
 from .storage import Layout, Shape
 
-Seeds = int | Sequence[int]
+Seeds = int | Iterable[int]
 
 
 def member_seeds(seed: Seeds, members: int | None) -> list[int]:
@@ -23,19 +23,16 @@ def member_seeds(seed: Seeds, members: int | None) -> list[int]:
     >>> member_seeds(7, 3)
     [7, 8, 9]
     """
-    if isinstance(seed, Sequence):
-        if members not in (None, len(seed)):
-            raise InputError(f"{len(seed)} seeds were given for {members} members")
-        seeds = [int(s) for s in seed]
-    else:
-        if members is not None and members < 1:
-            raise InputError(
-                f"members is {members!r}; expected at least 1, or None for one network"
-            )
-        seeds = [int(seed) + k for k in range(members or 1)]
-    if not seeds or min(seeds) < 0:
+    if members is not None and (not whole(members) or members < 1):
+        raise InputError(f"members is {members!r}; expected at least 1, or None for one network")
+    given = list(seed) if isinstance(seed, Iterable) else [seed]
+    if not given or any(not whole(s) or s < 0 for s in given):
         raise InputError(f"seed is {seed!r}; expected whole numbers of at least 0")
-    return seeds
+    if not isinstance(seed, Iterable):
+        return [int(seed) + k for k in range(members or 1)]
+    if members not in (None, len(given)):
+        raise InputError(f"{len(given)} seeds were given for {members} members")
+    return [int(s) for s in given]
 
 
 def draw(layout: Layout, seeds: Sequence[int], lead: Shape) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import Array, Backend
-from ..errors import InputError, nearest
+from ..errors import InputError, nearest, whole
 from ..initializers import INITIALIZERS, Initializer
 from ..run import Run
 from ..storage import Gradients, Param, Shape, Spec, Views
@@ -73,7 +73,6 @@ def initializer(given: str | Initializer) -> Initializer:
 
 def width(what: str, given: Any) -> int:
     """Return `given` as an int; raise unless it is a whole number of at least 1."""
-    whole = hasattr(given, "__index__") and not isinstance(given, bool)
-    if not whole or given < 1:
+    if not whole(given) or given < 1:
         raise InputError(f"{what}: a width is {given!r}; expected a whole number of at least 1")
     return int(given)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import InputError
 from ..initializers import Initializer
 from .activation import Activation
+from .base import Layer
 from .linear import Linear, width
 from .sequential import Sequential
 
@@ -29,6 +30,7 @@ class MLP(Sequential):
     109386
     """
 
+    layers: tuple[Layer, ...] = field(repr=False)
     hidden: tuple[int, ...]
     n_out: int
     activation: str

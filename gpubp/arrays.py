@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from . import seeds
+from . import inputs, seeds
 from .backend import Array, Backend
 from .errors import InputError
 from .storage import Gradients, Layout, Shape, Spec, views
@@ -51,27 +49,32 @@ class Arrays:
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool) -> None:
         """Take over named arrays; nothing is changed if one does not fit."""
+        if not isinstance(state, Mapping):
+            raise InputError(f"the weights are a {type(state).__name__}; expected names and arrays")
         place = {path: (lay, flat) for lay, flat in self._named() for path in lay.places}
-        self._refuse_misfits(place, state, strict)
-        new = {path: self._be.asarray(state[path]) for path in place if path in state}
+        given = {p: inputs.numbers(self._be, state[p], p) for p in place if p in state}
+        self._refuse_misfits(place, given, sorted(state.keys() - place.keys()), strict)
+        new = {path: self._be.asarray(array) for path, array in given.items()}
         for path, value in new.items():
             layout, flat = place[path]
             self._be.write(layout.view(self._be, flat, path), value)
 
     def _refuse_misfits(
-        self, place: Mapping[str, tuple[Layout, Array]], state: Mapping[str, Any], strict: bool
+        self,
+        place: Mapping[str, tuple[Layout, Array]],
+        given: Mapping[str, Array],
+        unexpected: Sequence[str],
+        strict: bool,
     ) -> None:
         faults = []
-        missing, unexpected = sorted(place.keys() - state), sorted(state.keys() - place)
-        if strict and missing:
+        if strict and (missing := sorted(place.keys() - given.keys())):
             faults.append(f"missing: {', '.join(missing)}")
         if strict and unexpected:
             faults.append(f"unexpected: {', '.join(unexpected)}")
-        for path in sorted(place.keys() & state.keys()):
+        for path, array in given.items():
             wanted = (*self._lead, *place[path][0].places[path].param.shape)
-            given = tuple(np.shape(state[path]))
-            if given != wanted:
-                faults.append(f"{path} has shape {given}, expected {wanted}")
+            if tuple(array.shape) != wanted:
+                faults.append(f"{path} has shape {tuple(array.shape)}, expected {wanted}")
         if faults:
             raise InputError(f"these weights are of another network: {'; '.join(faults)}")
 
@@ -82,8 +85,9 @@ class Arrays:
         return self._be.xp.asarray(x, copy=True)
 
     def gradients(self) -> dict[str, Array]:
-        """Copies of the gradients by path."""
-        self.finish_gradients()
+        """Copies of the gradients by path: of this step if it has begun, else of the last."""
+        if self.written:
+            self.finish_gradients()
         view = self.params.view
         return {p: self._copy(view(self._be, self.grad, p)) for p in self.params.places}
 

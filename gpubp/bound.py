@@ -97,6 +97,10 @@ class Bound:
         """How many optimizer steps were taken."""
         return self._pass.step
 
+    def restore_updates(self, updates: int) -> None:
+        """Go on counting, and with it drawing random bits, where another network ended."""
+        self._pass.step = updates
+
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters and running state by path, on the device.
 
@@ -117,7 +121,10 @@ class Bound:
             self.arrays.load_state_dict(state, strict)
 
     def gradients(self) -> dict[str, Array]:
-        """Return copies of the gradients of the last backward pass by path, on the device."""
+        """Return copies of the gradients by path, on the device.
+
+        They are those of the backward passes since the last step, or else of that step.
+        """
         with self.be.activate():
             return self.arrays.gradients()
 
@@ -125,10 +132,10 @@ class Bound:
 
     def forward(self, x: Any, training: bool = True) -> tuple[Array, Any]:
         """Return the raw output `(..., batch, *out)` and the context that `backward` takes."""
-        x = self.be.asarray(inputs.features(self.be, x, self.inputs))
         with self.be.activate():
+            x = self.be.asarray(inputs.features(self.be, x, self.inputs))
             y, context = self._forward(x, training)
-        return y, (x, context)
+        return y, (x, context, tuple(y.shape))
 
     def _forward(self, x: Array, training: bool) -> tuple[Array, Any]:
         self._pass.training = training
@@ -138,8 +145,12 @@ class Bound:
     def backward(self, ctx: Any, delta: Array, input_gradient: bool = False) -> Array | None:
         """Propagate `delta = dL/dy` back; gradients add up until the next `step`.
 
-        Returns dL/dx if `input_gradient` is true, otherwise None.
+        Returns dL/dx if `input_gradient` is true, otherwise None. Raises `InputError` where delta
+        has another shape than the output.
         """
+        if tuple(delta.shape) != ctx[2]:
+            given = tuple(delta.shape)
+            raise InputError(f"delta has shape {given}; the output had {ctx[2]}: give dL/dy_hat")
         self._last = (ctx[0], delta)
         with self.be.activate():
             return self._backward(ctx[1], delta, input_gradient)
@@ -159,6 +170,7 @@ class Bound:
         Raises `NonFiniteError` that names the step and the layer, and `InputError` where there
         are no gradients.
         """
+        self.check_optimizer(optimizer)
         if not self.arrays.written and self.arrays.params.places:
             raise InputError("step: there are no gradients; call backward first")
         with self.be.activate():
@@ -241,6 +253,14 @@ class Bound:
         return NonFiniteError(f"step {step}: {what} is not finite; {advice}", step, path)
 
     # -- the optimizer's slots -----------------------------------------------------------------
+
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Raise `InputError` unless this is an optimizer with a rate for each member."""
+        if not isinstance(optimizer, Optimizer):
+            raise InputError(f"the optimizer is {optimizer!r}; expected one such as gpubp.Adam()")
+        rates = optimizer.lr
+        if isinstance(rates, tuple) and len(rates) != self.members:
+            raise InputError(f"{len(rates)} rates were given for {self.members} members")
 
     def reset_optimizer(self) -> None:
         """Forget the optimizer's slots and its count of updates."""

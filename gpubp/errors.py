@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 
 class GpubpError(Exception):
@@ -30,7 +31,7 @@ class DeviceError(GpubpError, RuntimeError):
     ...     gpubp.select("tpu")
     ... except gpubp.DeviceError as error:
     ...     print(error)
-    unknown device 'tpu'; known devices: 'auto', 'cpu', 'cuda', 'cuda:N'; nearest: 'cpu'
+    unknown device 'tpu'; known: 'auto', 'cpu', 'cuda', 'cuda:N'; nearest: 'cpu'
     """
 
 
@@ -61,6 +62,20 @@ def nearest(name: object, known: Iterable[str]) -> str:
     close = get_close_matches(str(name), names, n=1, cutoff=0.3)
     listed = "known: " + ", ".join(map(repr, names))
     return f"{listed}; nearest: {close[0]!r}" if close else listed
+
+
+T = TypeVar("T")
+
+
+def named(what: str, given: object, table: Mapping[str, T]) -> T:
+    """Return the entry of that name; `InputError` that names the nearest for any other.
+
+    >>> named("digit", "one", {"one": 1, "two": 2})
+    1
+    """
+    if not isinstance(given, str) or given not in table:
+        raise InputError(f"unknown {what} {given!r}; {nearest(given, table)}")
+    return table[given]
 
 
 def whole(value: object) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import InputError, nearest
+from .errors import InputError, nearest, whole
 
 Record = dict[str, Any]
 """One epoch: `epoch`, `loss`, `seconds`, and `val_...` figures; a list in an ensemble."""
@@ -84,7 +84,7 @@ class EarlyStopping(Callback):
         mode: str | None = None,
         restore_best: bool = True,
     ) -> None:
-        if patience < 1 or min_delta < 0:
+        if not whole(patience) or patience < 1 or not min_delta >= 0:
             raise InputError(f"EarlyStopping: patience {patience} and min_delta {min_delta}; "
                              "expected at least 1 and at least 0")  # fmt: skip
         if mode not in (None, "min", "max"):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
+
+from .errors import InputError
 
 Shape = tuple[int, ...]
 
@@ -20,6 +23,12 @@ class Initializer:
     >>> Constant(0.5)(np.random.default_rng(0), (2,)).tolist()
     [0.5, 0.5]
     """
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, Real) or not math.isfinite(value):
+                kind = type(self).__name__
+                raise InputError(f"{kind}: {name} is {value!r}; expected a finite number")
 
     def __call__(self, rng: Any, shape: Shape) -> Any:
         raise TypeError(f"{type(self).__name__} does not say how to draw")

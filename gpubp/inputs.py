@@ -18,6 +18,27 @@ from .errors import InputError
 _BLOCK = 1 << 20  # elements looked at in one go: no second copy of a large data set
 
 
+def numbers(be: Backend, x: Any, name: str) -> Array:
+    """Return `x` as it is on the device, or as a NumPy array; `InputError` unless real numbers.
+
+    >>> import gpubp
+    >>> numbers(gpubp.select("cpu"), [1, 2], "x").tolist()
+    [1, 2]
+    """
+    if not isinstance(x, np.ndarray) and not be.owns(x):
+        x = _host(be, x, name)
+    if isinstance(x, np.ndarray):
+        real = x.dtype.kind in "buif"
+    else:
+        real = be.xp.isdtype(x.dtype, ("bool", "integral", "real floating"))
+    if not real:
+        raise InputError(
+            f"{name} has dtype {x.dtype}; expected numbers (float, integer or bool): "
+            "encode text and objects as numbers first"
+        )
+    return x
+
+
 def features(be: Backend, x: Any, shape: tuple[int, ...], name: str = "x") -> Array:
     """Return examples `(n, *shape)` on the device in its dtype.
 
@@ -27,7 +48,7 @@ def features(be: Backend, x: Any, shape: tuple[int, ...], name: str = "x") -> Ar
     >>> features(gpubp.select("cpu"), [[1, 2]], (2,)).dtype.name
     'float32'
     """
-    x = _numeric(be, x, name)
+    x = numbers(be, x, name)
     if tuple(x.shape[1:]) != shape or x.ndim != len(shape) + 1:
         wanted = ", ".join(["n", *map(str, shape)])
         raise InputError(f"{name} has shape {tuple(x.shape)}; the network takes ({wanted})")
@@ -44,7 +65,7 @@ def targets(be: Backend, y: Any, kind: str, width: int, n: int, name: str = "y")
     >>> targets(gpubp.select("cpu"), [0, 2], "labels", 3, 2).tolist()
     [[0], [2]]
     """
-    y = _numeric(be, y, name)
+    y = numbers(be, y, name)
     _not_empty(y, name)
     if y.shape[0] != n:
         raise InputError(
@@ -74,7 +95,7 @@ def weights(be: Backend, w: Any, n: int) -> Array | None:
     """
     if w is None:
         return None
-    w = _numeric(be, w, "sample_weight")
+    w = numbers(be, w, "sample_weight")
     if tuple(w.shape) not in ((n,), (n, 1)):
         raise InputError(f"sample_weight has shape {tuple(w.shape)}; expected ({n},)")
     finite(be, w, "sample_weight")
@@ -130,20 +151,6 @@ def like(given: Any, be: Backend, result: Array) -> Any:
     return array_namespace(given).from_dlpack(host)
 
 
-def _numeric(be: Backend, x: Any, name: str) -> Array:
-    """Return `x` as it is on the device, or as a NumPy array of numbers."""
-    if be.owns(x) and not isinstance(x, np.ndarray):
-        return x
-    if not isinstance(x, np.ndarray):
-        x = _host(be, x, name)
-    if x.dtype.kind not in "buif":
-        raise InputError(
-            f"{name} has dtype {x.dtype}; expected numbers (float, integer or bool): "
-            "encode text and objects as numbers first"
-        )
-    return x
-
-
 def _host(be: Backend, x: Any, name: str) -> Array:
     if hasattr(x, "__dlpack__") or hasattr(x, "__array__"):
         return be.adopt(x)
@@ -166,8 +173,9 @@ def _labels(be: Backend, y: Array, width: int, name: str) -> Array:
             f"{name}.astype('int64'), or give soft targets (n, {width})"
         )
     if y.dtype == xp.bool:
-        return y
-    low, high = int(xp.min(y)), int(xp.max(y))
+        low, high = int(xp.all(y)), int(xp.any(y))
+    else:
+        low, high = int(xp.min(y)), int(xp.max(y))
     if low < 0 or high >= width:
         raise InputError(
             f"{name} holds the label {low if low < 0 else high}; a network of output width "

@@ -37,3 +37,5 @@ class Interrupts:
     ) -> None:
         if self._old is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._old)
+        if self.pending and kind is None:  # it came when nobody looked any more
+            raise KeyboardInterrupt

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def rebuild(described: Mapping[str, Any]) -> Any:
     >>> rebuild({"type": "Linear", "n_out": 2, "W": "zeros", "b": None})
     Linear(n_out=2, W='zeros', b=None)
     """
+    if not isinstance(described, Mapping):
+        raise InputError(f"the file describes a layer as {described!r}; expected its type and more")
     name = described.get("type")
     if not isinstance(name, str) or name not in _OWN:
         raise InputError(f"the file holds a layer of unknown type {name!r}; {nearest(name, _OWN)}: "
@@ -80,7 +83,9 @@ def _parameters(kind: type) -> list[inspect.Parameter]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Layer | Initializer):
         return describe(value)
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.item() if hasattr(value, "item") else value  # a number of NumPy's
 
 
 def _value(plain: Any) -> Any:
@@ -89,7 +94,7 @@ def _value(plain: Any) -> Any:
     return [_value(v) for v in plain] if isinstance(plain, list) else plain
 
 
-def save(net: Bound, path: str | os.PathLike[str], loss: Loss | None) -> None:
+def save(net: Bound, path: str | os.PathLike[str], loss: Loss | None, epochs: int) -> None:
     """Write a network; a file of that name is replaced only by a complete one."""
     from safetensors.numpy import save as to_bytes
 
@@ -105,6 +110,7 @@ def save(net: Bound, path: str | os.PathLike[str], loss: Loss | None) -> None:
         "seeds": net.seeds,
         "members": net.members,
         "updates": net.updates,
+        "epochs": epochs,
         "loss": None if loss is None else _loss_name(loss),
     }
     write_atomically(path, to_bytes(arrays, {"gpubp": json.dumps(description)}))
@@ -142,20 +148,26 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {path.parent}")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows has no handle for a folder
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from . import inputs
 from .activations import sigmoid
 from .backend import Array, Backend, owner
-from .errors import InputError, nearest
+from .errors import InputError, named
 
 
 class Loss:
@@ -230,6 +230,4 @@ def loss(given: str | Loss) -> Loss:
     """
     if isinstance(given, Loss):
         return given
-    if given not in LOSSES:
-        raise InputError(f"unknown loss {given!r}; {nearest(given, LOSSES)}")
-    return LOSSES[given]
+    return named("loss", given, LOSSES)

@@ -51,6 +51,9 @@ class Network(Bound):
     loss: Loss | None = None
     """The loss of the last `fit`, which says what the raw outputs mean."""
 
+    history: History = History()
+    """The records of the last `fit`."""
+
     epochs: int = 0
     """How many epochs were trained, over all calls of `fit`."""
 
@@ -73,32 +76,37 @@ class Network(Bound):
     ) -> History:
         """Train, and return a record of each epoch; a second call goes on where this one ended.
 
-        `x` is `(n, features)`; `y` as the loss takes it, a 1-D one counting as `(n, 1)` only where
-        the network has one output. `batch_size=1` is SGD by single example, None the full batch;
-        the last, smaller batch is used. The default optimizer is `Adam()`. `validation=(x, y)`
-        adds `val_loss` and `val_accuracy` or `val_r2` to each record; a mean loss with example
-        weights is sum(w l) / sum(w). `history["loss"]` is the mean over the epoch's batches as
-        they were met, per example. `progress` shows a bar on standard error.
+        `x` is `(n, features)`; `y` as the `loss` takes it, a 1-D one counting as `(n, 1)` only
+        where the network has one output. The `optimizer` is `Adam()` if none is given.
+        `batch_size=1` is SGD by single example, None the full batch; the last, smaller batch is
+        used. `shuffle_seed` fixes the order of the examples in every epoch, `shuffle=False` keeps
+        it as it is. With `sample_weight` `(n,)` a mean loss is sum(w l) / sum(w).
+
+        `validation=(x, y)` adds `val_loss` and `val_accuracy` or `val_r2` to each record;
+        `history["loss"]` is the mean per example over the epoch's batches as they were met.
+        `callbacks` are told of each epoch; `progress` shows a line for each on standard error.
+        `check_finite=False` skips the look for NaN and infinities in the data.
 
         Raises `InputError` before anything is changed, and `NonFiniteError` where a step would
         have made NaN or an infinity: that step is not taken. Ctrl-C ends the step under way,
         keeps the records in `net.history` and raises KeyboardInterrupt.
         """
-        chosen, method = named_loss(loss), named_optimizer(optimizer or Adam())
-        self._check_rates(method)
-        _check_counts(epochs=epochs, batch_size=1 if batch_size is None else batch_size)
+        chosen = named_loss(loss)
+        method = named_optimizer(Adam() if optimizer is None else optimizer)
+        self.check_optimizer(method)
+        _check_counts(1, epochs=epochs, batch_size=1 if batch_size is None else batch_size)
+        _check_counts(0, shuffle_seed=shuffle_seed)
         _check_callbacks(callbacks)
         with self.be.activate():
             data = self._data(x, y, sample_weight, chosen, check_finite, "")
             held_out = None
             if validation is not None:
-                held_out = self._data(*validation, None, chosen, check_finite, "validation ")
-            self.loss, self.history = chosen, History(names=_names(chosen, held_out is not None))
-            for callback in callbacks:
-                callback.on_fit_begin(self)
+                pair = _pair(validation)
+                held_out = self._data(*pair, None, chosen, check_finite, "validation ")
             size, seed = batch_size or data.n, shuffle_seed if shuffle else None
             bar = Bar(epochs * -(-data.n // min(size, data.n)), progress)
             trainer = Trainer(self, data, chosen, method, size, seed, bar.advance)
+            self._begin(chosen, held_out is not None, callbacks)
             try:
                 self._epochs(trainer, epochs, held_out, callbacks, bar)
             finally:
@@ -106,6 +114,21 @@ class Network(Bound):
                 for callback in callbacks:
                     callback.on_fit_end(self, self.history)
         return self.history
+
+    def _begin(self, loss: Loss, validated: bool, callbacks: Sequence[Callback]) -> None:
+        """Tell the callbacks; where one refuses, everything is as it was."""
+        before = self.loss, self.history
+        self.loss, self.history = loss, History(names=_names(loss, validated))
+        begun: list[Callback] = []
+        try:
+            for callback in callbacks:
+                callback.on_fit_begin(self)
+                begun.append(callback)
+        except BaseException:
+            for callback in begun:
+                callback.on_fit_end(self, self.history)
+            self.loss, self.history = before
+            raise
 
     def _epochs(
         self,
@@ -130,11 +153,6 @@ class Network(Bound):
                 self.history.stopped = "; ".join(filter(None, reasons))
                 if self.history.stopped:
                     return
-
-    def _check_rates(self, optimizer: Optimizer) -> None:
-        rates = optimizer.lr
-        if isinstance(rates, tuple) and len(rates) != self.members:
-            raise InputError(f"{len(rates)} rates were given for {self.members} members")
 
     def _data(self, x: Any, y: Any, w: Any, loss: Loss, check_finite: bool, which: str) -> Data:
         be, width = self.be, self.spec.shape[-1]
@@ -173,8 +191,8 @@ class Network(Bound):
         return self._infer(x, lambda y: loss.classes(self.be, y))
 
     def _infer(self, x: Any, last: Any) -> Any:
-        examples = inputs.features(self.be, x, self.inputs)
         with self.be.activate():
+            examples = inputs.features(self.be, x, self.inputs)
             return inputs.like(x, self.be, evaluation.outputs(self, examples, last))
 
     def _classifier(self) -> Loss:
@@ -208,8 +226,11 @@ class Network(Bound):
     # -- files ---------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights, running state and the description of the layers to one file."""
-        io.save(self, path, self.loss)
+        """Write weights, running state and the description of the layers to one file.
+
+        The optimizer's slots are not in it: a later `fit` begins with fresh ones.
+        """
+        io.save(self, path, self.loss, self.epochs)
 
     def __repr__(self) -> str:
         members = "" if self.members is None else f", members={self.members}"
@@ -238,26 +259,37 @@ def load(
     try:
         net = Network(
             io.rebuild(described["layer"]) if layer is None else layer,
-            tuple(described["inputs"]),
+            described["inputs"],
             device=device,
             dtype=None if isinstance(device, Backend) else described["dtype"],
             seed=described["seeds"] if described["members"] else described["seeds"][0],
         )
-        named = described["loss"]
-    except (KeyError, TypeError, IndexError) as error:
-        raise InputError(f"the description in {path} is incomplete: {error!r}") from error
+        net.loss = None if described["loss"] is None else named_loss(described["loss"])
+        net.epochs = int(described["epochs"])
+        net.restore_updates(int(described["updates"]))
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the description in {path} is incomplete or wrong: {error!r}") from error
     net.load_state_dict(arrays)
-    net.loss = None if named is None else named_loss(named)
     return net
 
 
-def _check_counts(**counts: Any) -> None:
+def _check_counts(least: int, **counts: Any) -> None:
     for name, count in counts.items():
-        if not whole(count) or count < 1:
-            raise InputError(f"{name} is {count!r}; expected a whole number of at least 1")
+        if not whole(count) or count < least:
+            raise InputError(f"{name} is {count!r}; expected a whole number of at least {least}")
+
+
+def _pair(validation: Any) -> tuple[Any, Any]:
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise InputError("validation: give a pair (x, y)")
+    return validation[0], validation[1]
 
 
 def _check_callbacks(callbacks: Sequence[Callback]) -> None:
+    if not isinstance(callbacks, Sequence):
+        raise InputError(f"callbacks is {callbacks!r}; expected a list of gpubp.Callback")
     for i, callback in enumerate(callbacks):
         if not isinstance(callback, Callback):
             raise InputError(f"callbacks[{i}] is {callback!r}; expected a gpubp.Callback")

@@ -11,12 +11,13 @@ The rate `lr` may be one number, or one for each member of an ensemble.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, ClassVar
 
 from .activations import Array, Namespace
-from .errors import InputError, nearest
+from .errors import InputError, named
 
 Rate = float | tuple[float, ...]
 
@@ -35,20 +36,24 @@ class Optimizer:
     formula: ClassVar[Callable[..., Any]]
 
     def __post_init__(self) -> None:
-        rates = self.lr
-        if isinstance(rates, Sequence) and not isinstance(rates, str):
-            object.__setattr__(self, "lr", tuple(rates))
         for field in fields(self):
             value = getattr(self, field.name)
-            for number in value if isinstance(value, tuple) else (value,):
-                self._check(field.name, number)
+            if field.name == "lr" and isinstance(value, Iterable) and not isinstance(value, str):
+                checked: Any = tuple(self._checked(field.name, rate) for rate in value)
+                if not checked:
+                    raise InputError(f"{type(self).__name__}: lr is empty; give one rate or more")
+            else:
+                checked = self._checked(field.name, value)
+            object.__setattr__(self, field.name, checked)
 
-    def _check(self, name: str, value: Any) -> None:
+    def _checked(self, name: str, value: Any) -> float:
         top = 1.0 if name.startswith(("beta", "momentum")) else math.inf
-        real = isinstance(value, int | float) and not isinstance(value, bool)
-        if not real or not 0 <= value < top:
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        number = float(value) if real else math.nan
+        if not 0 <= number < top:
             expected = "a number in [0, 1)" if top == 1.0 else "a finite number of at least 0"
             raise InputError(f"{type(self).__name__}: {name} is {value!r}; expected {expected}")
+        return number
 
     def numbers(self, t: int) -> tuple[Any, ...]:
         """Return what the formula takes beside arrays at update `t`, counted from 1."""
@@ -200,6 +205,4 @@ def optimizer(given: str | Optimizer) -> Optimizer:
     """
     if isinstance(given, Optimizer):
         return given
-    if given not in OPTIMIZERS:
-        raise InputError(f"unknown optimizer {given!r}; {nearest(given, OPTIMIZERS)}")
-    return OPTIMIZERS[given]()
+    return named("optimizer", given, OPTIMIZERS)()

@@ -20,7 +20,12 @@ _ALIGN = 16
 
 @dataclass(frozen=True)
 class Param:
-    """The shape of a named array and the initialiser `(rng, shape) -> values` that fills it."""
+    """The shape of a named array and the initialiser `(rng, shape) -> values` that fills it.
+
+    >>> import gpubp
+    >>> Param((3, 2), gpubp.HeNormal()).shape
+    (3, 2)
+    """
 
     shape: Shape
     init: Any
@@ -32,6 +37,10 @@ class Spec:
 
     `shape` is that of one example it puts out. `entry` names the children that see the layer's
     own input before any parameter: their input gradient is needed only if the layer's is.
+
+    >>> import gpubp
+    >>> gpubp.Linear(2).build((3,)).params["W"].shape
+    (3, 2)
     """
 
     shape: Shape

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..activations import ACTIVATIONS
 from ..data import digits
-from ..errors import InputError, nearest
+from ..errors import InputError, named
 from ..layers import MLP
 from ..network import Network
 from ..optimizers import OPTIMIZERS, Optimizer
@@ -42,9 +42,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, report, and save if asked to."""
-    if options.data not in _DATA:
-        raise InputError(f"unknown data {options.data!r}; {nearest(options.data, _DATA)}")
-    data = _DATA[options.data]()
+    data = named("data", options.data, _DATA)()
     net = Network(
         MLP(_widths(options.hidden), int(data.y.max()) + 1, activation=options.activation),
         inputs=data.x.shape[1],
@@ -84,9 +82,8 @@ def _widths(text: str) -> list[int]:
 
 
 def _optimizer(name: str, lr: float | None) -> Optimizer:
-    if name not in OPTIMIZERS:
-        raise InputError(f"unknown optimizer {name!r}; {nearest(name, OPTIMIZERS)}")
-    return OPTIMIZERS[name]() if lr is None else OPTIMIZERS[name](lr=lr)
+    kind = named("optimizer", name, OPTIMIZERS)
+    return kind() if lr is None else kind(lr=lr)
 
 
 def _summary(

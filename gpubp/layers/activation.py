@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..activations import ACTIVATIONS
 from ..backend import Array, Backend
-from ..errors import InputError, nearest
+from ..errors import named
 from ..run import Run
 from ..storage import Gradients, Shape, Spec, Views
 from .base import Layer
@@ -28,8 +28,7 @@ class Activation(Layer):
     name: str
 
     def __post_init__(self) -> None:
-        if self.name not in ACTIVATIONS:
-            raise InputError(f"unknown activation {self.name!r}; {nearest(self.name, ACTIVATIONS)}")
+        named("activation", self.name, ACTIVATIONS)
 
     def build(self, inputs: Shape) -> Spec:
         return Spec(inputs)

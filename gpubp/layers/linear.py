@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import Array, Backend
-from ..errors import InputError, nearest, whole
+from ..errors import InputError, named, whole
 from ..initializers import INITIALIZERS, Initializer
 from ..run import Run
 from ..storage import Gradients, Param, Shape, Spec, Views
@@ -66,9 +66,7 @@ def initializer(given: str | Initializer) -> Initializer:
     """Return the initialiser of that name, or the one given."""
     if isinstance(given, Initializer):
         return given
-    if given not in INITIALIZERS:
-        raise InputError(f"unknown initializer {given!r}; {nearest(given, INITIALIZERS)}")
-    return INITIALIZERS[given]
+    return named("initializer", given, INITIALIZERS)
 
 
 def width(what: str, given: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..errors import InputError
@@ -39,13 +39,13 @@ class MLP(Sequential):
 
     def __init__(
         self,
-        hidden: Sequence[int],
+        hidden: Iterable[int],
         n_out: int,
         activation: str = "relu",
         output: str = "identity",
         init: str | Initializer | None = None,
     ) -> None:
-        if isinstance(hidden, int | str):
+        if isinstance(hidden, str) or not isinstance(hidden, Iterable):
             raise InputError(f"MLP: hidden is {hidden!r}; expected a sequence such as [128, 64]")
         widths, n_out = tuple(width("MLP", n) for n in hidden), width("MLP", n_out)
         chosen = init or ("he_normal" if activation in _RECTIFIERS else "glorot_uniform")

@@ -1,0 +1,255 @@
+"""Networks as files: what was saved comes back to the bit, and a bad file is told as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import array_api_strict
+import numpy as np
+import pytest
+from gpubp.backends.standard import StandardBackend
+from safetensors.numpy import load as from_bytes
+from safetensors.numpy import save as to_bytes
+
+import gpubp
+from gpubp import io
+
+X = np.random.default_rng(2).normal(size=(5, 3)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Scale(gpubp.Layer):
+    """A layer that is not gpubp's own."""
+
+    factor: float
+
+    def build(self, inputs: Any) -> gpubp.Spec:
+        return gpubp.Spec(inputs, {"s": gpubp.Param(inputs, gpubp.HeNormal())})
+
+    def forward(self, be: Any, w: Any, x: Any, run: Any) -> Any:
+        return x * w.s * self.factor, None
+
+    def backward(self, be: Any, w: Any, g: Any, ctx: Any, dy: Any, run: Any) -> Any:
+        return dy * w.s * self.factor
+
+
+LAYERS = [
+    gpubp.Linear(2),
+    gpubp.Linear(4, W="he_normal", b=None),
+    gpubp.Linear(2, W=gpubp.Normal(0.3), b=gpubp.Constant(0.5)),
+    gpubp.Activation("gelu"),
+    gpubp.MLP([5, 4], 2, activation="silu", output="tanh", init=gpubp.HeUniform(2.0)),
+    gpubp.MLP([], 3),
+    gpubp.Sequential(
+        gpubp.Sequential(gpubp.Linear(3, W="ones"), gpubp.Activation("tanh")), gpubp.Linear(1)
+    ),
+]
+
+
+@pytest.mark.parametrize("members", [None, 1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_what_was_saved_comes_back(
+    tmp_path: Path, layer: gpubp.Layer, dtype: str, members: int | None
+) -> None:
+    net = gpubp.Network(layer, inputs=3, dtype=dtype, members=members, seed=6)
+    net.save(tmp_path / "net")
+    back = gpubp.load(tmp_path / "net")
+    assert back.layer == layer
+    assert (back.members, back.seeds, back.inputs) == (net.members, net.seeds, net.inputs)
+    assert back.predict(X).dtype == dtype
+    assert back.predict(X).tobytes() == net.predict(X).tobytes()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "mean_squared_error"])
+def test_training_and_loss_come_back(tmp_path: Path, loss: str) -> None:
+    net = gpubp.Network(gpubp.MLP([4], 2), inputs=3)
+    net.fit(X, np.eye(2)[[0, 1, 1, 0, 1]], loss=loss, epochs=2)
+    path = str(tmp_path / "net")  # a text names a file as well as a Path does
+    net.save(path)
+    back = gpubp.load(path)
+    assert back.loss == net.loss == gpubp.losses.loss(loss)
+    assert {k: v.tobytes() for k, v in back.state_dict().items()} == {
+        k: v.tobytes() for k, v in net.state_dict().items()
+    }
+
+
+def test_a_file_is_read_on_another_device(tmp_path: Path) -> None:
+    strict = StandardBackend(array_api_strict, dtype="float64")
+    net = gpubp.Network(gpubp.MLP([4], 2), inputs=3, device=strict)
+    net.save(tmp_path / "net")
+    assert np.array_equal(gpubp.load(tmp_path / "net").state_dict()["0.W"],
+                          np.from_dlpack(net.state_dict()["0.W"]))  # fmt: skip
+    assert gpubp.load(tmp_path / "net", device=strict).be is strict
+
+
+def test_arrays_whose_rows_are_not_in_order_are_written_right(tmp_path: Path) -> None:
+    """As a device may hand them out: safetensors writes memory as it lies."""
+    net = gpubp.Network(gpubp.Linear(4), inputs=3)
+    copy = net.be.to_numpy
+    net.be.to_numpy = lambda x: np.asfortranarray(copy(x))
+    try:
+        net.save(tmp_path / "net")
+    finally:
+        del net.be.to_numpy
+    assert gpubp.load(tmp_path / "net").predict(X).tobytes() == net.predict(X).tobytes()
+
+
+def test_a_layer_of_ones_own_is_handed_to_load(tmp_path: Path) -> None:
+    body = gpubp.Sequential(Scale(2.0), gpubp.Linear(2))
+    net = gpubp.Network(body, inputs=3)
+    net.save(tmp_path / "net")
+    with pytest.raises(gpubp.InputError, match=r"unknown type 'Scale'.*load\(path, layer=\.\.\.\)"):
+        gpubp.load(tmp_path / "net")
+    assert np.array_equal(gpubp.load(tmp_path / "net", layer=body).predict(X), net.predict(X))
+
+
+# -- files that are none -----------------------------------------------------------------------
+
+
+def good() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The description and the arrays of a sound file."""
+    net = gpubp.Network(gpubp.MLP([4], 2), inputs=3)
+    description = {
+        "format": io.FORMAT, "layer": io.describe(net.layer), "inputs": [3], "dtype": "float32",
+        "seeds": [0], "members": None, "updates": 0, "epochs": 0, "loss": None,
+    }  # fmt: skip
+    return description, net.state_dict()
+
+
+def written(description: Any, arrays: dict[str, Any]) -> bytes:
+    data: bytes = to_bytes(arrays, {"gpubp": json.dumps(description)})
+    return data
+
+
+def test_the_sound_file_of_the_following_tests_is_read(tmp_path: Path) -> None:
+    (tmp_path / "net").write_bytes(written(*good()))
+    assert gpubp.load(tmp_path / "net").n_parameters == 3 * 4 + 4 + 4 * 2 + 2
+
+
+BYTES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "half": lambda data: data[: len(data) // 2],
+    "one byte short": lambda data: data[:-1],
+    "header only": lambda data: data[:20],
+    "more behind": lambda data: data + b"\0",
+    "text": lambda data: b"these are no weights\n" * 20,
+    "zeros": lambda data: bytes(500),
+    "ones": lambda data: b"\xff" * 500,
+    "pickle": lambda data: pickle.dumps({"0.W": X}),
+    "archive": lambda data: b"PK\x03\x04" + data,
+    "no description": lambda data: to_bytes(from_bytes(data)),
+    "description no JSON": lambda data: to_bytes(from_bytes(data), {"gpubp": "{"}),
+}
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_bytes_that_are_no_model(tmp_path: Path, name: str) -> None:
+    (tmp_path / "net").write_bytes(BYTES[name](written(*good())))
+    with pytest.raises(gpubp.InputError, match=re.escape(str(tmp_path / "net"))):
+        gpubp.load(tmp_path / "net")
+
+
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(gpubp.InputError, match="not a readable gpubp model file"):
+        gpubp.load(tmp_path)
+
+
+_LINEAR = {"type": "Linear", "n_out": 2, "W": "zeros", "b": None}
+DESCRIPTIONS: dict[str, tuple[Any, str]] = {  # what is put in place, and a part of the message
+    "no object": (["format", 1], "format"),
+    "later format": ({"format": io.FORMAT + 1}, f"this gpubp reads format {io.FORMAT}"),
+    "no format": ({"format": None}, "format None"),
+    "unknown layer": ({"layer": {"type": "Conv"}}, "unknown type 'Conv'"),
+    "a function for a layer": ({"layer": {"type": "system"}}, "unknown type 'system'"),
+    "the base of layers": ({"layer": {"type": "Layer"}}, "incomplete"),
+    "a text for a layer": ({"layer": "MLP"}, "layer"),
+    "a list for a layer": ({"layer": [_LINEAR]}, "layer"),
+    "unknown argument": ({"layer": {**_LINEAR, "bias": 1}}, r"unknown arguments \['bias'\]"),
+    "no arguments": ({"layer": {"type": "Linear"}}, "incomplete"),
+    "wrong argument": ({"layer": {**_LINEAR, "n_out": -2}}, "a width is -2"),
+    "wrong initializer": ({"layer": {**_LINEAR, "W": {"type": "Constant", "value": "a"}}}, "value"),
+    "wrong inputs": ({"inputs": [0]}, "inputs"),
+    "no seeds": ({"seeds": []}, "incomplete"),
+    "seeds in words": ({"members": 1, "seeds": "a"}, "seed"),
+    "wrong dtype": ({"dtype": "float16"}, "unknown dtype 'float16'"),
+    "unknown loss": ({"loss": "hinge"}, "unknown loss 'hinge'"),
+    "a list for a loss": ({"loss": ["cross_entropy"]}, "loss"),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_descriptions_that_are_wrong(tmp_path: Path, name: str) -> None:
+    wrong, text = DESCRIPTIONS[name]
+    description, arrays = good()
+    (tmp_path / "net").write_bytes(
+        written({**description, **wrong} if isinstance(wrong, dict) else wrong, arrays)
+    )
+    with pytest.raises(gpubp.InputError, match=text):
+        gpubp.load(tmp_path / "net")
+
+
+@pytest.mark.parametrize("key", ["layer", "inputs", "dtype", "seeds", "members", "loss"])
+def test_descriptions_that_are_incomplete(tmp_path: Path, key: str) -> None:
+    description, arrays = good()
+    del description[key]
+    (tmp_path / "net").write_bytes(written(description, arrays))
+    with pytest.raises(gpubp.InputError, match=f"incomplete.*{key}"):
+        gpubp.load(tmp_path / "net")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"0.W": None}, r"missing: 0\.W"),
+        ({"4.W": np.ones(2, "f4")}, r"unexpected: 4\.W"),
+        ({"0.W": np.ones((4, 3), "f4")}, r"0\.W has shape \(4, 3\), expected \(3, 4\)"),
+    ],
+)
+def test_weights_that_do_not_fit(tmp_path: Path, change: dict[str, Any], text: str) -> None:
+    description, arrays = good()
+    changed = {k: v for k, v in {**arrays, **change}.items() if v is not None}
+    (tmp_path / "net").write_bytes(written(description, changed))
+    with pytest.raises(gpubp.InputError, match=text):
+        gpubp.load(tmp_path / "net")
+
+
+# -- writing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails", ["replace", "fsync"])
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    path = tmp_path / "net"
+    gpubp.Network(gpubp.Linear(1), inputs=3, seed=1).save(path)
+    old = path.read_bytes()
+
+    def refuse(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, fails, refuse)
+    with pytest.raises(OSError, match="no space left"):
+        gpubp.Network(gpubp.Linear(1), inputs=3, seed=2).save(path)
+    assert path.read_bytes() == old
+    assert [file.name for file in tmp_path.iterdir()] == ["net"]
+
+
+def test_a_file_gets_the_permissions_that_files_get(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    gpubp.Network(gpubp.Linear(1), inputs=3).save(tmp_path / "net")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "net")]
+    assert modes[0] == modes[1]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(gpubp.InputError, match="there is no folder"):
+        gpubp.Network(gpubp.Linear(1), inputs=3).save(tmp_path / "none" / "net")

@@ -13,7 +13,7 @@ import numpy as np
 from gpubp.backend import Array, Formula
 from gpubp.errors import DeviceError
 
-from .standard import StandardBackend, guarded
+from .standard import StandardBackend, apart, guarded
 
 _BLOCK = 16384  # elements: the temporaries of an update stay in the second-level cache
 
@@ -57,10 +57,10 @@ class CpuBackend(StandardBackend):
         np.copyto(out, value, casting="no")
 
     def accumulate(self, out: Array, value: Array) -> None:
-        np.add(out, value, out=out)
+        np.add(out, value, out=out, casting="no")
 
     def write_matmul(self, out: Array, a: Array, b: Array) -> None:
-        np.matmul(a, b, out=out)
+        np.matmul(a, b, out=out, casting="no")
 
     def finite(self, flat: Array, value: Array) -> Any:
         if flat.ndim == 1 and math.isfinite(value) and math.isfinite(np.dot(flat, flat)):
@@ -95,7 +95,7 @@ class CpuBackend(StandardBackend):
         numbers: Sequence[Any],
     ) -> None:
         new = formula(self.xp, *state, *arrays, *numbers)
-        for out, value in zip(state, new, strict=True):
+        for out, value in zip(state, apart(self.xp, state, new), strict=True):
             np.copyto(out, value, casting="no")
 
     def activate(self) -> AbstractContextManager[Any]:

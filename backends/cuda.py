@@ -16,7 +16,7 @@ from gpubp.bits import bits
 from gpubp.errors import DeviceError
 from gpubp.program.formula import BOOLEAN, FLOAT, INTEGER, UNSIGNED, Kernel, trace
 
-from .standard import StandardBackend, guarded
+from .standard import StandardBackend, guarded, same_type
 
 _INSTALL = (
     "install it with pip install 'gpubp[cuda13]' (or 'gpubp[cuda12]' for an older driver; with a "
@@ -75,9 +75,11 @@ class CudaBackend(StandardBackend):
         return _fused(self._cupy.ElementwiseKernel, formula, kinds, self.precision)(*arguments)
 
     def accumulate(self, out: Array, value: Array) -> None:
+        same_type(out, value)
         self.xp.add(out, value, out=out)
 
     def write_matmul(self, out: Array, a: Array, b: Array) -> None:
+        same_type(out, a, b)
         self.xp.matmul(a, b, out=out)
 
     def bits(self, rows: int, columns: int, key: Array, stream: int, step: int) -> Array:

@@ -92,13 +92,14 @@ class StandardBackend(Backend):
         return self.xp.matmul(a, b)
 
     def write(self, out: Array, value: Array) -> None:
+        same_type(out, value)
         out[...] = value
 
     def accumulate(self, out: Array, value: Array) -> None:
-        out[...] = out + value
+        self.write(out, out + value)
 
     def write_matmul(self, out: Array, a: Array, b: Array) -> None:
-        out[...] = self.matmul(a, b)
+        self.write(out, self.matmul(a, b))
 
     def take(self, x: Array, rows: Array) -> Array:
         return self.xp.take(x, rows, axis=0)
@@ -125,7 +126,7 @@ class StandardBackend(Backend):
         if ok is not True:
             formula, numbers = guarded(formula, len(state)), [*numbers, ok]
         new = self.map(formula, *state, *arrays, *numbers)
-        for out, value in zip(state, new, strict=True):
+        for out, value in zip(state, apart(self.xp, state, new), strict=True):
             self.write(out, value)
 
     def per_member(self, numbers: Sequence[Any]) -> list[Any]:
@@ -137,6 +138,18 @@ class StandardBackend(Backend):
 
     def synchronize(self) -> None:
         return None
+
+
+def same_type(out: Array, *values: Array) -> None:
+    """Raise rather than cast in silence: a float64 value betrays a slip in a layer."""
+    for value in values:
+        if value.dtype != out.dtype:
+            raise TypeError(f"a value of {value.dtype} was given for an array of {out.dtype}")
+
+
+def apart(xp: Any, state: Sequence[Array], new: Sequence[Array]) -> list[Array]:
+    """The new state, copied where it is the old state itself, which is about to be written."""
+    return [xp.asarray(n, copy=True) if any(n is s for s in state) else n for n in new]
 
 
 @cache

@@ -144,10 +144,12 @@ def owner(x: Array) -> Backend:
     for backend in _known:
         if backend.owns(x) and x.dtype == backend.dtype:
             return backend
-    cpu = select("cpu", str(getattr(x, "dtype", None)))
-    if not cpu.owns(x):
-        raise DeviceError(f"no network in this process computes with a {type(x).__name__}")
-    return cpu
+    for precision in DTYPES:
+        cpu = select("cpu", precision)
+        if cpu.owns(x) and x.dtype == cpu.dtype:
+            return cpu
+    kind = f"{type(x).__name__} of {getattr(x, 'dtype', 'no dtype')}"
+    raise DeviceError(f"no network in this process computes with a {kind}")
 
 
 def check_dtype(dtype: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import inputs, seeds
 from .arrays import Arrays
@@ -16,6 +16,16 @@ from .optimizers import Optimizer
 from .run import Pass, Run
 from .seeds import Seeds
 from .storage import Shape
+
+
+class Context(NamedTuple):
+    """What `backward` needs of a forward pass; made by `forward`, not by hand."""
+
+    x: Array
+    layer: Any
+    shape: Shape
+    training: bool
+    pending: dict[str, Array]
 
 
 class Bound:
@@ -130,30 +140,31 @@ class Bound:
 
     # -- the explicit loop ---------------------------------------------------------------------
 
-    def forward(self, x: Any, training: bool = True) -> tuple[Array, Any]:
+    def forward(self, x: Any, training: bool = True) -> tuple[Array, Context]:
         """Return the raw output `(..., batch, *out)` and the context that `backward` takes."""
         with self.be.activate():
             x = self.be.asarray(inputs.features(self.be, x, self.inputs))
             y, context = self._forward(x, training)
-        return y, (x, context, tuple(y.shape))
+        return y, Context(x, context, tuple(y.shape), training, self._pass.pending)
 
     def _forward(self, x: Array, training: bool) -> tuple[Array, Any]:
-        self._pass.training = training
-        self._pass.pending.clear()
+        self._pass.training, self._pass.pending = training, {}
         return self.layer.forward(self.be, self.arrays.w, x, self._run)
 
-    def backward(self, ctx: Any, delta: Array, input_gradient: bool = False) -> Array | None:
+    def backward(self, ctx: Context, delta: Array, input_gradient: bool = False) -> Array | None:
         """Propagate `delta = dL/dy` back; gradients add up until the next `step`.
 
         Returns dL/dx if `input_gradient` is true, otherwise None. Raises `InputError` where delta
         has another shape than the output.
         """
-        if tuple(delta.shape) != ctx[2]:
+        if tuple(delta.shape) != ctx.shape:
             given = tuple(delta.shape)
-            raise InputError(f"delta has shape {given}; the output had {ctx[2]}: give dL/dy_hat")
-        self._last = (ctx[0], delta)
+            raise InputError(f"delta has shape {given}; the output had {ctx.shape}: give dL/dy_hat")
+        self._last = (ctx.x, delta)
+        # Other passes may have been made since, a prediction say: back to this one's.
+        self._pass.training, self._pass.pending = ctx.training, ctx.pending
         with self.be.activate():
-            return self._backward(ctx[1], delta, input_gradient)
+            return self._backward(ctx.layer, delta, input_gradient)
 
     def _backward(self, context: Any, delta: Array, input_gradient: bool = False) -> Array | None:
         self._pass.wants_input_gradient = input_gradient
@@ -174,7 +185,7 @@ class Bound:
         if not self.arrays.written and self.arrays.params.places:
             raise InputError("step: there are no gradients; call backward first")
         with self.be.activate():
-            ok = self._update(optimizer, self.be.zeros(self._lead)[()])
+            ok = self._update(optimizer, self.be.zeros(self._lead))
             bad = ok is not True and not bool(self.be.xp.all(ok))
             self.settle()
         if bad:
@@ -200,15 +211,16 @@ class Bound:
         self.arrays.written.clear()
         ok = be.finite(self.grad, value)
         if be.deferred:
-            self._alive = ok = self._alive & ok  # after a bad step the member stands still
+            ok = self._alive & ok
             self._taken = self._taken + be.xp.astype(ok, be.xp.int64)
+            self._alive = ok & be.xp.all(ok)  # after a bad step of one, all stand still
         elif ok is not True and not bool(be.xp.any(ok)):
             return ok
         slots = self._slots_for(optimizer)
         numbers = optimizer.numbers(self._t + 1)
         be.update(optimizer.formula, [self.theta, *slots], [self.grad], numbers, ok)
         self.arrays.commit(self._pass.pending, ok)
-        self._pass.pending.clear()
+        self._pass.pending = {}
         self._t += 1
         self._asked += 1
         self._pass.step += 1
@@ -222,13 +234,13 @@ class Bound:
         """
         if not self.be.deferred:
             return 0
-        taken = int(self.be.to_numpy(self._taken).min())
-        lost = self._asked - taken
+        taken, asked = self.be.to_numpy(self._taken), self._asked
+        least, most = int(taken.min()), int(taken.max())  # members are stopped one by one
+        self._attempt = self._pass.step - asked + least + 1
+        self._t -= asked - most
+        self._pass.step -= asked - most
         self._expect()
-        self._t -= lost
-        self._pass.step -= lost
-        self._attempt = self._pass.step + 1
-        return lost
+        return asked - least
 
     def _expect(self) -> None:
         """Begin to count afresh which of the steps asked for were taken."""
@@ -240,7 +252,7 @@ class Bound:
     def diagnose(self, x: Array, delta: Array) -> NonFiniteError:
         """Return the error that names the first layer which is not finite on this batch."""
         be, arrays, step = self.be, self.arrays, self._attempt
-        self._pass.pending.clear()
+        self._pass.pending = {}
         self.arrays.written.clear()
         with be.activate():
             found = locate(self.layer, be, arrays.w, arrays.g, self._run, x, delta)

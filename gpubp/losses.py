@@ -118,20 +118,32 @@ class MeanSquaredError(Loss):
         return per_example, be.map(square_delta, z, t, share)
 
 
-def label_terms(xp: Any, z: Array, log_sum: Array, t: Array, j: Array) -> Array:
-    return xp.where(j == t, log_sum - z, 0.0)
+# log softmax(z) = (z - m) - log_sum, with m the largest of a row and log_sum the logarithm of the
+# sum of exp(z - m). Adding m to log_sum first would lose its digits where m is large.
 
 
-def label_delta(xp: Any, z: Array, log_sum: Array, t: Array, j: Array, share: Any) -> Array:
-    return (xp.exp(z - log_sum) - xp.astype(j == t, z.dtype)) * share
+def softmax(xp: Any, z: Array, m: Array, log_sum: Array) -> Array:
+    return xp.exp(z - m - log_sum)
 
 
-def soft_terms(xp: Any, z: Array, log_sum: Array, t: Array) -> Array:
-    return t * (log_sum - z)
+def label_terms(xp: Any, z: Array, m: Array, log_sum: Array, t: Array, j: Array) -> Array:
+    return xp.where(j == t, log_sum - (z - m), 0.0)
 
 
-def soft_delta(xp: Any, z: Array, log_sum: Array, t: Array, mass: Array, share: Any) -> Array:
-    return (mass * xp.exp(z - log_sum) - t) * share
+def label_delta(
+    xp: Any, z: Array, m: Array, log_sum: Array, t: Array, j: Array, share: Any
+) -> Array:
+    return (softmax(xp, z, m, log_sum) - xp.astype(j == t, z.dtype)) * share
+
+
+def soft_terms(xp: Any, z: Array, m: Array, log_sum: Array, t: Array) -> Array:
+    return t * (log_sum - (z - m))
+
+
+def soft_delta(
+    xp: Any, z: Array, m: Array, log_sum: Array, t: Array, mass: Array, share: Any
+) -> Array:
+    return (mass * softmax(xp, z, m, log_sum) - t) * share
 
 
 def shifted_exp(xp: Any, z: Array, m: Array) -> Array:
@@ -157,27 +169,27 @@ class CrossEntropy(Loss):
 
     def _terms(self, be: Backend, z: Array, t: Array, share: Any) -> tuple[Array, Array]:
         xp = be.xp
-        log_sum = _log_sum_exp(be, z)
+        m, log_sum = _row_statistics(be, z)
         if inputs.is_labels(be, t):
             j = be.arange(z.shape[-1], "int64")
-            terms = be.map(label_terms, z, log_sum, t, j)
-            delta = be.map(label_delta, z, log_sum, t, j, share)
+            terms = be.map(label_terms, z, m, log_sum, t, j)
+            delta = be.map(label_delta, z, m, log_sum, t, j, share)
         else:
             mass = xp.sum(t, axis=-1, keepdims=True)
-            terms = be.map(soft_terms, z, log_sum, t)
-            delta = be.map(soft_delta, z, log_sum, t, mass, share)
+            terms = be.map(soft_terms, z, m, log_sum, t)
+            delta = be.map(soft_delta, z, m, log_sum, t, mass, share)
         return xp.sum(terms, axis=-1, keepdims=True), delta
 
     def probabilities(self, be: Backend, z: Array) -> Array:
-        return be.map(shifted_exp, z, _log_sum_exp(be, z))
+        return be.map(softmax, z, *_row_statistics(be, z))
 
     def classes(self, be: Backend, z: Array) -> Array:
         return be.xp.argmax(z, axis=-1)
 
 
-def _log_sum_exp(be: Backend, z: Array) -> Array:
+def _row_statistics(be: Backend, z: Array) -> tuple[Array, Array]:
     m = be.xp.max(z, axis=-1, keepdims=True)
-    return m + be.xp.log(be.xp.sum(be.map(shifted_exp, z, m), axis=-1, keepdims=True))
+    return m, be.xp.log(be.xp.sum(be.map(shifted_exp, z, m), axis=-1, keepdims=True))
 
 
 def logistic_terms(xp: Any, z: Array, t: Array) -> Array:

@@ -156,6 +156,9 @@ class Gradients:
         )
         self.__dict__.update(zip(spec.children, self.children, strict=True))
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"this layer has no child named {name!r}")
+
     def add(self, name: str, value: Array) -> None:
         """Add `value` to the gradient of parameter `name`."""
         path, out = self._places[name]

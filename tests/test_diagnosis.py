@@ -8,9 +8,9 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
-from gpubp.backends.standard import StandardBackend
 
 import gpubp
+from gpubp.backends.standard import StandardBackend
 from gpubp.diagnosis import instrument
 
 X = np.random.default_rng(6).normal(size=(4, 3))

@@ -8,11 +8,11 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
-from gpubp.backends.standard import StandardBackend
 
 import gpubp
 from gpubp import inputs
 from gpubp.backend import Backend
+from gpubp.backends.standard import StandardBackend
 
 VALUES = [[0, 1], [2, 3], [4, 5]]
 

@@ -15,12 +15,12 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
-from gpubp.backends.standard import StandardBackend
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
 import gpubp
 from gpubp import io
+from gpubp.backends.standard import StandardBackend
 
 X = np.random.default_rng(2).normal(size=(5, 3)).astype(np.float32)
 

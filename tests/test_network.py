@@ -7,9 +7,9 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
-from gpubp.backends.standard import StandardBackend
 
 import gpubp
+from gpubp.backends.standard import StandardBackend
 from gpubp.check.tolerance import error, tolerance
 
 X = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)

@@ -9,6 +9,7 @@ double and would make a float32 kernel compute in float64.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -56,12 +57,26 @@ def _kind(*operands: Any) -> str:
 def _text(x: Any, kind: str) -> str:
     if isinstance(x, Symbol):
         return x.name
-    return f"T({float(x)!r})" if kind == FLOAT else f"{kind}({int(x)})"
+    if not math.isfinite(x):
+        raise TypeError(f"the constant {x!r} cannot be written in C")
+    if kind == FLOAT:
+        return f"T({float(x)!r})"
+    if x != int(x):
+        raise TypeError(f"{x!r} meets a value of kind {kind}, which has no fractions")
+    return f"{kind}({int(x)})"
+
+
+def _real(x: Symbol, what: str) -> Symbol:
+    if x.dtype != FLOAT:
+        raise TypeError(f"{what} of a value of kind {x.dtype}; cast it with xp.astype first")
+    return x
 
 
 def _operator(sign: str, result: str | None, reflected: bool) -> Callable[[Symbol, Any], Symbol]:
     def method(self: Symbol, other: Any) -> Symbol:
         kind = _kind(self, other)
+        if sign == "/":
+            _real(self, "division")
         a, b = (other, self) if reflected else (self, other)
         return self.emit(f"{_text(a, kind)} {sign} {_text(b, kind)}", result or kind)
 
@@ -80,7 +95,7 @@ class Recorder:
 
     def __getattr__(self, name: str) -> Any:
         if name in _CALLS:
-            return lambda x: x.emit(f"{_CALLS[name]}({x.name})", x.dtype)
+            return lambda x: _real(x, name).emit(f"{_CALLS[name]}({x.name})", FLOAT)
         known = ", ".join(sorted([*_CALLS, "where", "maximum", "minimum", "astype"]))
         raise AttributeError(f"a formula cannot use xp.{name}; it can use {known}")
 

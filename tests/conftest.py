@@ -1,0 +1,134 @@
+"""The devices that tests run on, and what is asked of optional tools."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from functools import cache
+from inspect import isfunction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp.backend
+from gpubp import losses
+from gpubp.activations import ACTIVATIONS
+from gpubp.backend import DTYPES, Backend
+from gpubp.backends import cuda
+from gpubp.backends.cpu import CpuBackend
+from gpubp.backends.standard import StandardBackend, guarded
+from gpubp.optimizers import OPTIMIZERS
+from gpubp.program.formula import trace
+from tests import compiled
+
+_DEVICES = ("cpu", "strict", "compiled", pytest.param("cuda", marks=pytest.mark.gpu))
+_missing: set[str] = set()
+
+
+def require(name: str) -> Any:
+    """Return a module, or the path of a program; skip where it is missing.
+
+    The variable GPUBP_REQUIRE (names with commas between) makes a missing one a failure.
+    """
+    found: Any = shutil.which(name)
+    if found is None:
+        try:
+            found = importlib.import_module(name)
+        except ImportError:
+            found = None
+    if found is not None:
+        return found
+    if name in os.environ.get("GPUBP_REQUIRE", "").split(","):
+        pytest.fail(f"{name} is missing, and GPUBP_REQUIRE asks for it")
+    _missing.add(name)
+    pytest.skip(f"needs {name}", allow_module_level=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _missing:
+        names = ", ".join(sorted(_missing))
+        terminalreporter.write_line(f"optional checks skipped: this machine lacks {names}")
+
+
+@pytest.fixture(params=DTYPES)
+def precision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=_DEVICES)
+def backend(request: pytest.FixtureRequest, precision: str) -> Backend:
+    """Each device there is, in each precision."""
+    if request.param == "cpu":
+        return CpuBackend(0, precision)
+    if request.param == "strict":
+        strict = require("array_api_strict")
+        return StandardBackend(strict, strict.Device("device1"), precision)
+    if request.param == "compiled":
+        request.getfixturevalue("stand_in")
+        return cuda.CudaBackend(0, precision)
+    why = cuda.unusable()
+    if why is not None:
+        pytest.skip(why)
+    return cuda.CudaBackend(0, precision)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The stand-in for CuPy in its place, with the library's own kernels compiled."""
+    require("g++")
+    fault = _compile_own_kernels()
+    if fault:
+        pytest.fail(fault)
+    monkeypatch.setitem(sys.modules, "cupy", compiled)
+    forget()
+    yield compiled
+    forget()
+
+
+def forget() -> None:
+    """Let every device be looked for afresh."""
+    cuda._usable_cupy.cache_clear()
+    gpubp.backend._named.cache_clear()
+
+
+@cache
+def _compile_own_kernels() -> str:
+    """Compile what most tests meet, together and once; return what the compiler refused."""
+    kernels = [trace(formula, kinds) for formula, kinds in OWN_FORMULAS]
+    try:
+        compiled.compile_all(cuda.kernel_text(k, p) for k in kernels for p in DTYPES)
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def _own_formulas() -> list[tuple[Any, tuple[str, ...]]]:
+    found: list[tuple[Any, tuple[str, ...]]] = []
+    for activation in ACTIVATIONS.values():
+        found += [(activation.f, ("T",)), (activation.pullback, ("T", "T"))]
+    for method in OPTIMIZERS.values():
+        states = 1 + len(method.slots)
+        kinds = ("T",) * (states + 1 + len(method().numbers(1)))
+        found.append((method.formula, kinds))
+        found.append((guarded(method.formula, states), (*kinds, "bool")))
+    for formula in vars(losses).values():
+        first, *names = inspect.signature(formula).parameters if isfunction(formula) else [""]
+        if first == "xp" and formula.__module__ == losses.__name__:
+            # labels `t` are compared with the column numbers `j`; both are integers
+            found.append(
+                (formula, tuple("I" if n in "jt" and "j" in names else "T" for n in names))
+            )
+    return [*found, (cuda._draw, ("U",) * 4)]
+
+
+OWN_FORMULAS = _own_formulas()
+"""Every formula of the library with the kinds of its operands."""
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(seed))

@@ -1,0 +1,148 @@
+"""A formula as C: what is printed, what is refused, and that it computes what NumPy computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpubp import optimizers
+from gpubp.backend import Backend
+from gpubp.backends.cuda import kernel_text
+from gpubp.check.tolerance import error, tolerance
+from gpubp.program.formula import trace
+from tests.conftest import OWN_FORMULAS, rng
+
+
+def test_each_operation_is_one_line_and_results_are_held_before_they_are_stored() -> None:
+    def pair(xp: Any, z: Any, j: Any) -> Any:
+        return xp.where(z < 0.1, 2 - z, z), j + 1
+
+    kernel = trace(pair, ("T", "I"))
+    assert kernel.inputs == (("z", "T"), ("j", "I"))
+    assert kernel.outputs == (("out0", "T"), ("out1", "I"))
+    assert kernel.body.splitlines() == [
+        "const bool t0 = z < T(0.1);",
+        "const T t1 = T(2.0) - z;",
+        "const T t2 = t0 ? t1 : z;",
+        "const I t3 = j + I(1);",
+        "const T t4 = t2;",
+        "const I t5 = t3;",
+        "out0 = t4;",
+        "out1 = t5;",
+    ]
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-300, -2.5, 2.0**-1074, 3])
+def test_a_constant_is_of_the_kernels_type_and_keeps_every_bit(value: float) -> None:
+    line = trace(lambda xp, z: z * value, ("T",)).body.splitlines()[0]
+    assert line.startswith("const T t0 = z * T(")
+    assert float(line.removeprefix("const T t0 = z * T(").removesuffix(");")) == value
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+@pytest.mark.parametrize(
+    "arguments", [(lambda z, y: (z, y)), (lambda z, y: (z, 0.5)), (lambda z, y: (0.5, z))]
+)
+def test_the_greater_and_the_lesser_keep_a_nan(
+    stand_in: Any, name: str, arguments: Callable[..., tuple[Any, Any]]
+) -> None:
+    def formula(xp: Any, z: Any, y: Any) -> Any:
+        return getattr(xp, name)(*arguments(z, y))
+
+    given = np.asarray([np.nan, 1.0, -1.0, 0.25, np.inf, -np.inf, np.nan])
+    other = np.asarray([1.0, np.nan, 0.0, 0.25, np.nan, 1.0, np.nan])
+    kernel = stand_in.ElementwiseKernel(*kernel_text(trace(formula, ("T", "T")), "float64"))
+    out = stand_in.asnumpy(kernel(stand_in.asarray(given), stand_in.asarray(other)))
+    assert np.array_equal(out, formula(np, given, other), equal_nan=True)
+
+
+def test_a_branch_on_a_value_is_refused() -> None:
+    def formula(xp: Any, z: Any) -> Any:
+        return z if z > 0 else -z
+
+    with pytest.raises(TypeError, match=r"xp\.where"):
+        trace(formula, ("T",))
+
+
+def test_an_unknown_function_is_refused_and_the_known_ones_are_named() -> None:
+    with pytest.raises(AttributeError, match=r"cannot use xp\.sin; it can use abs.*where"):
+        trace(lambda xp, z: xp.sin(z), ("T",))
+
+
+MIXED: dict[str, Callable[..., Any]] = {
+    "operator": lambda xp, z, j: z + j,
+    "comparison": lambda xp, z, j: z < j,
+    "where": lambda xp, z, j: xp.where(z > 0, z, j),
+    "maximum": lambda xp, z, j: xp.maximum(z, j),
+}
+
+
+@pytest.mark.parametrize("how", MIXED)
+def test_kinds_do_not_mix_unasked(how: str) -> None:
+    with pytest.raises(TypeError, match=r"mixes the kinds \['I', 'T'\]"):
+        trace(MIXED[how], ("T", "I"))
+    cast = trace(lambda xp, z, j: MIXED[how](xp, z, xp.astype(j, z.dtype)), ("T", "I"))
+    assert "T(j)" in cast.body
+
+
+INEXACT: dict[str, Callable[..., Any]] = {
+    "fraction": lambda xp, j: j * 0.5,
+    "quotient": lambda xp, j: j / 2,
+    "function": lambda xp, j: xp.exp(j),
+}
+
+
+@pytest.mark.parametrize("how", INEXACT)
+def test_what_c_would_cut_to_a_whole_number_is_refused(how: str) -> None:
+    """NumPy gives a float64 for each of these; an integer in C would be another number."""
+    with pytest.raises(TypeError):
+        trace(INEXACT[how], ("I",))
+
+
+def test_the_number_of_operands_is_checked() -> None:
+    with pytest.raises(TypeError, match="sgd_update takes 3 operands, got 2"):
+        trace(optimizers.sgd_update, ("T", "T"))
+
+
+def swap(xp: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    return b, a
+
+
+@pytest.mark.parametrize("guard", [False, True])
+def test_an_update_reads_all_of_its_state_before_it_writes(backend: Backend, guard: bool) -> None:
+    first, second = backend.asarray([1.0, 2.0]), backend.asarray([3.0, 4.0])
+    ok = first == first if guard or backend.deferred else True
+    backend.update(swap, [first, second], [], [], ok)
+    assert backend.to_numpy(first).tolist() == [3.0, 4.0]
+    assert backend.to_numpy(second).tolist() == [1.0, 2.0]
+
+
+def _name(case: Any) -> str:
+    return f"{case.__name__}" if callable(case) else "".join(k[0] for k in case)
+
+
+@pytest.mark.parametrize(("formula", "kinds"), OWN_FORMULAS, ids=_name)
+def test_the_compiled_body_computes_what_the_plain_path_computes(
+    stand_in: Any, precision: str, formula: Any, kinds: tuple[str, ...]
+) -> None:
+    draw = rng()
+    types = {"T": precision, "I": "int64", "U": "uint32", "bool": "bool"}
+    low = 0.05 if "update" in formula.__name__ else -4.0  # a second moment is not negative
+    operands = []
+    for i, kind in enumerate(kinds):
+        # every other operand is a row, as a bias or a rate of each member would be
+        values = draw.uniform(low, 4.0, (50, 7)) if kind == "T" else draw.integers(0, 2, (50, 7))
+        operands.append(values[: 1 if i % 2 else 50].astype(types[kind]))
+    expected = formula(np, *operands)
+    kernel = stand_in.ElementwiseKernel(*kernel_text(trace(formula, kinds), precision))
+    given = kernel(*map(stand_in.asarray, operands))
+    if not isinstance(expected, tuple):
+        expected, given = (expected,), (given,)
+    elif len(expected) == 1:
+        given = (given,)
+    for g, e in zip(given, expected, strict=True):
+        assert g.dtype == e.dtype
+        assert error(stand_in.asnumpy(g), e) <= tolerance(precision, e) * (g.dtype.kind == "f")

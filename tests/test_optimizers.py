@@ -1,0 +1,169 @@
+"""Optimizers: torch.optim's arithmetic, slots that last, rates for each member."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp
+from gpubp.backend import Backend
+from gpubp.backends.cpu import CpuBackend
+from gpubp.check.tolerance import error, tolerance
+from gpubp.optimizers import OPTIMIZERS, Optimizer
+from tests.conftest import require, rng
+
+METHODS: dict[str, Optimizer] = {
+    "SGD": gpubp.SGD(0.05),
+    "Momentum": gpubp.Momentum(0.05, momentum=0.8),
+    "Nesterov": gpubp.Nesterov(0.05, momentum=0.8),
+    "Adam": gpubp.Adam(0.01, beta1=0.8, beta2=0.95, eps=1e-6),
+    "AdamW": gpubp.AdamW(0.01, weight_decay=0.1),
+}
+every = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+def test_the_table_above_holds_every_optimizer() -> None:
+    assert {type(method) for method in METHODS.values()} == set(OPTIMIZERS.values())
+
+
+def steps(be: Backend, method: Optimizer, gradients: Any) -> list[Any]:
+    """Weights and slots after an update with each gradient, from the same start."""
+    shape = gradients.shape[1:]
+    state = [be.asarray(rng(5).normal(size=shape)), *(be.zeros(shape) for _ in method.slots)]
+    ok = be.asarray(np.ones(1)) == 1.0 if be.deferred else True
+    for t, g in enumerate(gradients, start=1):
+        be.update(method.formula, state, [be.asarray(g)], method.numbers(t), ok)
+    return [be.to_numpy(s) for s in state]
+
+
+def in_torch(name: str, w: Any) -> Any:
+    optim = require("torch").optim
+    made = {
+        "SGD": lambda: optim.SGD([w], lr=0.05),
+        "Momentum": lambda: optim.SGD([w], lr=0.05, momentum=0.8),
+        "Nesterov": lambda: optim.SGD([w], lr=0.05, momentum=0.8, nesterov=True),
+        "Adam": lambda: optim.Adam([w], lr=0.01, betas=(0.8, 0.95), eps=1e-6),
+        "AdamW": lambda: optim.AdamW([w], lr=0.01, weight_decay=0.1),
+    }
+    return made[name]()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_hundred_steps_are_torchs(name: str) -> None:
+    torch = require("torch")
+    gradients = rng().normal(size=(100, 30))
+    w = torch.tensor(rng(5).normal(size=30), requires_grad=True)
+    method = in_torch(name, w)
+    for g in gradients:
+        w.grad = torch.tensor(g)
+        method.step()
+    expected = w.detach().numpy()
+    given = steps(CpuBackend(0, "float64"), METHODS[name], gradients)[0]
+    assert error(given, expected) <= tolerance("float64", expected, 100)
+
+
+@every
+@pytest.mark.parametrize("count", [1, 20])
+def test_every_device_agrees(backend: Backend, method: Optimizer, count: int) -> None:
+    gradients = rng().normal(size=(count, 50)).astype(backend.precision)
+    expected = steps(CpuBackend(0, backend.precision), method, gradients)
+    for given, reference in zip(steps(backend, method, gradients), expected, strict=True):
+        assert error(given, reference) <= tolerance(backend.precision, reference, count)
+
+
+def test_the_squared_gradient_keeps_its_digits_in_float32() -> None:
+    """1 - beta2 taken in float32 would be off by 1e-5 of itself."""
+    method = gpubp.Adam(beta2=0.9999)
+    _, _, v = steps(CpuBackend(0, "float32"), method, np.ones((1, 4), dtype=np.float32))
+    assert error(v, np.full(4, 1e-4)) <= tolerance("float32", [1e-4])
+
+
+def data() -> tuple[Any, Any]:
+    return rng(3).normal(size=(40, 3)), rng(4).normal(size=(40, 2))
+
+
+def network(**how: Any) -> gpubp.Network:
+    return gpubp.Network(gpubp.MLP([5], 2, activation="tanh"), inputs=3, **how)
+
+
+def weights(net: gpubp.Network) -> Any:
+    return net.be.to_numpy(net.theta)
+
+
+@every
+def test_slots_go_on_in_a_second_fit(method: Optimizer) -> None:
+    x, y = data()
+    twice, once = network(), network()
+    for _ in range(2):
+        twice.fit(x, y, loss="squared_error", optimizer=method, epochs=2)
+    once.fit(x, y, loss="squared_error", optimizer=method, epochs=4)
+    assert np.array_equal(weights(twice), weights(once))
+
+
+def take(net: gpubp.Network, method: Optimizer, count: int) -> None:
+    x, y = data()
+    for _ in range(count):
+        out, context = net.forward(x)
+        _, delta = gpubp.MeanSquaredError()(out, y)
+        net.backward(context, delta)
+        net.step(method)
+
+
+@pytest.mark.parametrize("name", ["Momentum", "Nesterov", "Adam", "AdamW"])
+def test_a_reset_forgets_slots_and_count(name: str) -> None:
+    trained, fresh = network(), network()
+    take(trained, METHODS[name], 3)
+    fresh.load_state_dict(trained.state_dict())
+    kept = network()
+    take(kept, METHODS[name], 5)
+    trained.reset_optimizer()
+    take(trained, METHODS[name], 2)
+    take(fresh, METHODS[name], 2)
+    assert np.array_equal(weights(trained), weights(fresh))
+    assert not np.array_equal(weights(trained), weights(kept))
+
+
+@every
+def test_each_member_has_its_rate(backend: Backend, method: Optimizer) -> None:
+    x, y = data()
+    rates = (0.1, 0.003, 0.0)
+    several = type(method)(rates)
+    together = network(device=backend, members=3, seed=7)
+    together.fit(x, y, loss="mean_squared_error", optimizer=several, epochs=2)
+    for k, rate in enumerate(rates):
+        alone = network(device=backend, seed=7 + k)
+        alone.fit(x, y, loss="mean_squared_error", optimizer=type(method)(rate), epochs=2)
+        assert np.array_equal(weights(together)[k], weights(alone))
+
+
+def test_the_number_of_rates_must_be_that_of_members() -> None:
+    with pytest.raises(gpubp.InputError, match="2 rates were given for 3 members"):
+        network(members=3).fit(*data(), loss="squared_error", optimizer=gpubp.SGD((0.1, 0.2)))
+
+
+BAD = [-1.0, float("nan"), float("inf"), "0.1", None, True, (0.1, -0.1), [float("nan")], 1j]
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+@pytest.mark.parametrize("rate", BAD, ids=repr)
+def test_a_rate_that_is_none_is_refused(kind: type[Optimizer], rate: Any) -> None:
+    with pytest.raises(gpubp.InputError, match=f"{kind.__name__}: lr is .*expected"):
+        kind(rate)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (gpubp.Momentum, "momentum", 1.0),
+        (gpubp.Nesterov, "momentum", -0.1),
+        (gpubp.Adam, "beta1", 1.0),
+        (gpubp.Adam, "beta2", "0.9"),
+        (gpubp.Adam, "eps", -1e-8),
+        (gpubp.AdamW, "weight_decay", float("nan")),
+    ],
+)
+def test_other_numbers_are_checked_too(kind: Any, name: str, value: Any) -> None:
+    with pytest.raises(gpubp.InputError, match=f"{name} is "):
+        kind(**{name: value})

@@ -15,7 +15,7 @@ from gpubp.errors import DeviceError
 
 from .standard import StandardBackend, apart, guarded
 
-_BLOCK = 16384  # elements: the temporaries of an update stay in the second-level cache
+_BLOCK = 32768  # elements: the temporaries of an update stay in the second-level cache
 
 
 _add: Any = np.add.reduce

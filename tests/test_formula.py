@@ -145,4 +145,5 @@ def test_the_compiled_body_computes_what_the_plain_path_computes(
         given = (given,)
     for g, e in zip(given, expected, strict=True):
         assert g.dtype == e.dtype
+        e = np.broadcast_to(e, g.shape)  # a kernel has one shape for all that it puts out
         assert error(stand_in.asnumpy(g), e) <= tolerance(precision, e) * (g.dtype.kind == "f")

@@ -22,6 +22,7 @@ from gpubp.backend import DTYPES, Backend
 from gpubp.backends import cuda
 from gpubp.backends.cpu import CpuBackend
 from gpubp.backends.standard import StandardBackend, guarded
+from gpubp.check.tolerance import error, tolerance
 from gpubp.optimizers import OPTIMIZERS
 from gpubp.program.formula import trace
 from tests import compiled
@@ -132,3 +133,14 @@ OWN_FORMULAS = _own_formulas()
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(seed))
+
+
+def as_alone(backend: Backend, given: Any, expected: Any, k: int) -> bool:
+    """Whether a member of an ensemble has what it has alone: the same bits on the plain path.
+
+    A GPU's library of matrix products may take another way for a stack of them; `k` is the
+    length of the longest sum.
+    """
+    if not backend.deferred or getattr(backend, "_cupy", None) is compiled:
+        return np.array_equal(given, expected)
+    return error(given, expected) <= tolerance(backend.precision, expected, k)

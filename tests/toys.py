@@ -5,10 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import gpubp
 from gpubp.backend import Array, Backend
 from gpubp.run import Run
 from gpubp.storage import Gradients, Shape, Views
+from tests.conftest import rng
+
+BATCH, N_IN = 6, 5
+
+
+def example(precision: str = "float64") -> Any:
+    x = rng(1).normal(size=(BATCH, N_IN))
+    return np.where(np.abs(x) < 1e-3, 1e-3, x).astype(precision)  # no point on a kink
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def backend(request: pytest.FixtureRequest, precision: str) -> Backend:
         return cuda.CudaBackend(0, precision)
     why = cuda.unusable()
     if why is not None:
+        _missing.add("a CUDA device")
         pytest.skip(why)
     return cuda.CudaBackend(0, precision)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,6 +45,7 @@ class CpuBackend(StandardBackend):
             raise DeviceError(f"device 'cpu:{index}': there is one CPU; use 'cpu'")
         super().__init__(_NAMESPACE, dtype=dtype)
         self.device = "cpu"
+        self._largest = math.sqrt(np.finfo(dtype).max)  # its square is finite
 
     def to_numpy(self, x: Array) -> Any:
         return np.array(x)
@@ -62,10 +62,13 @@ class CpuBackend(StandardBackend):
     def write_matmul(self, out: Array, a: Array, b: Array) -> None:
         np.matmul(a, b, out=out, casting="no")
 
-    def finite(self, flat: Array, value: Array) -> Any:
-        if flat.ndim == 1 and math.isfinite(value) and math.isfinite(np.dot(flat, flat)):
-            return True  # the square may overflow where no element does: then look closely
-        return super().finite(flat, value)
+    def finite(self, flat: Array, value: Array, reach: Any) -> Any:
+        if flat.ndim > 1:
+            return super().finite(flat, value, reach)
+        square = float(np.dot(flat, flat))
+        norm = math.sqrt(square) if square >= 0.0 else math.inf
+        sound = math.isfinite(value) and norm * max(1.0, reach) < self._largest
+        return True if sound else np.asarray([False])
 
     def update(
         self,
@@ -97,7 +100,3 @@ class CpuBackend(StandardBackend):
         new = formula(self.xp, *state, *arrays, *numbers)
         for out, value in zip(state, apart(self.xp, state, new), strict=True):
             np.copyto(out, value, casting="no")
-
-    def activate(self) -> AbstractContextManager[Any]:
-        # A step that overflows is found and refused; the warning on the way there says less.
-        return np.errstate(over="ignore", invalid="ignore", divide="ignore")

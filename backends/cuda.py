@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
 from gpubp.backend import Array, Formula
-from gpubp.bits import bits
+from gpubp.bits import bits, words
 from gpubp.errors import DeviceError
 from gpubp.program.formula import BOOLEAN, FLOAT, INTEGER, UNSIGNED, Kernel, trace
 
@@ -22,6 +23,7 @@ _INSTALL = (
     "install it with pip install 'gpubp[cuda13]' (or 'gpubp[cuda12]' for an older driver; with a "
     "CUDA toolkit of your own, 'gpubp[cuda13-sys]' or 'gpubp[cuda12-sys]')"
 )
+_DLPACK_CUDA = 2
 _TYPES = {UNSIGNED: "uint32", INTEGER: "int64", BOOLEAN: "bool"}
 
 
@@ -49,23 +51,34 @@ class CudaBackend(StandardBackend):
             return super().asarray(x, dtype)
 
     def adopt(self, x: Any) -> Array:
-        on_cuda = hasattr(x, "__cuda_array_interface__") or (
-            hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) == 2
-        )
-        if not on_cuda:
+        number = self._device_number(x)
+        if number is None:
             return super().adopt(x)
-        with self.activate():
-            array = (
-                self._cupy.asarray(x)
-                if hasattr(x, "__cuda_array_interface__")
-                else self._cupy.from_dlpack(x)
-            )
-        if array.device.id != self.index:
+        if number != self.index:
             raise DeviceError(
-                f"an array on cuda:{array.device.id} was given to a network on {self.device}; "
+                f"an array on cuda:{number} was given to a network on {self.device}; "
                 "copy it there first"
             )
-        return array
+        with self.activate():
+            if isinstance(x, self._cupy.ndarray):
+                return x
+            return self._cupy.from_dlpack(x) if hasattr(x, "__dlpack__") else self._cupy.asarray(x)
+
+    def _device_number(self, x: Any) -> int | None:
+        """The number of the CUDA device that holds `x`, or None for anything else."""
+        if isinstance(x, self._cupy.ndarray):  # asked first: asarray would copy it over in silence
+            return int(x.device.id)
+        if hasattr(x, "__dlpack_device__"):
+            kind, number = x.__dlpack_device__()
+            return int(number) if int(kind) == _DLPACK_CUDA else None
+        try:
+            interface = getattr(x, "__cuda_array_interface__", None)
+        except Exception:  # some libraries refuse here, and say why when the array is read
+            return None
+        if interface is None:
+            return None
+        pointer = self._cupy.cuda.runtime.pointerGetAttributes(interface["data"][0])
+        return int(pointer.device)
 
     def to_numpy(self, x: Array) -> Any:
         return self._cupy.asnumpy(x)
@@ -86,10 +99,8 @@ class CudaBackend(StandardBackend):
         index = self.xp.reshape(self.arange(rows * columns, "uint32"), (rows, columns))
         return self.map(_draw, index, key, np.uint32(stream), np.uint32(step))
 
-    def finite(self, flat: Array, value: Array) -> Any:
-        xp = self.xp
-        sound = xp.all(xp.isfinite(flat), axis=-1) & xp.isfinite(value)
-        return sound[..., None]  # stays on the device: nobody waits
+    def finite(self, flat: Array, value: Array, reach: Any) -> Any:
+        return self._sound(flat, value, reach)  # stays on the device: nobody waits
 
     def update(
         self,
@@ -168,8 +179,6 @@ def _visible() -> str:
 
 
 def _draw(xp: Any, index: Any, key: Any, stream: Any, step: Any) -> Any:
-    from gpubp.bits import words
-
     return bits(xp, index, *words(xp, key, stream, step))
 
 
@@ -180,7 +189,7 @@ def _kind(argument: Any) -> str:
     return {"f": FLOAT, "u": UNSIGNED, "i": INTEGER, "b": BOOLEAN}[dtype.kind]
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _fused(
     element_wise: Callable[..., Any], formula: Formula, kinds: tuple[str, ...], precision: str
 ) -> Any:
@@ -197,7 +206,7 @@ def kernel_text(kernel: Kernel, precision: str) -> tuple[str, str, str, str, boo
         ", ".join(f"{types[kind]} {name}" for name, kind in kernel.inputs),
         ", ".join(f"{types[kind]} {name}" for name, kind in kernel.outputs),
         kernel.body,
-        f"gpubp_{kernel.name}",
+        f"gpubp_{re.sub(r'[^0-9A-Za-z_]', '_', kernel.name)}",
         True,
         preamble,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -109,10 +109,16 @@ class StandardBackend(Backend):
         first, second = words(self.xp, key, stream, step)
         return self.map(bits, index, first, second)
 
-    def finite(self, flat: Array, value: Array) -> Any:
-        xp = self.xp
-        sound = xp.all(xp.isfinite(flat), axis=-1) & xp.isfinite(value)
-        return True if bool(xp.all(sound)) else sound[..., None]
+    def finite(self, flat: Array, value: Array, reach: Any) -> Any:
+        sound = self._sound(flat, value, reach)
+        return True if bool(self.xp.all(sound)) else sound
+
+    def _sound(self, flat: Array, value: Array, reach: Any) -> Array:
+        farthest = np.clip(reach, 1.0, float(np.finfo(self.precision).max))
+        [scale] = self.per_member([float(farthest) if farthest.ndim == 0 else farthest])
+        scaled = flat * scale
+        squares = self.xp.sum(scaled * scaled, axis=-1)
+        return (self.xp.isfinite(squares) & self.xp.isfinite(value))[..., None]
 
     def update(
         self,
@@ -134,7 +140,8 @@ class StandardBackend(Backend):
         return [n if np.ndim(n) == 0 else self.asarray(n)[:, None] for n in numbers]
 
     def activate(self) -> AbstractContextManager[Any]:
-        return nullcontext()
+        # A step that overflows is found and refused; NumPy's warning on the way there says less.
+        return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
     def synchronize(self) -> None:
         return None
@@ -152,7 +159,7 @@ def apart(xp: Any, state: Sequence[Array], new: Sequence[Array]) -> list[Array]:
     return [xp.asarray(n, copy=True) if any(n is s for s in state) else n for n in new]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def guarded(formula: Callable[..., Any], states: int) -> Callable[..., Any]:
     """The formula with one more argument `ok`: where that is false, the state stays."""
 

@@ -99,9 +99,21 @@ class Arrays:
             out = self.params.view(self._be, self.grad, path)
             self._be.write(out, self._be.zeros(tuple(out.shape)))
 
+    def sound_state(self, pending: Mapping[str, Array]) -> Array:
+        """Whether new running state is finite, per member `(..., 1)`."""
+        xp, sound = self._be.xp, self._be.zeros((*self._lead, 1)) == 0.0
+        for value in pending.values():
+            flat = xp.reshape(value, (*self._lead, -1))
+            sound = sound & xp.all(xp.isfinite(flat), axis=-1, keepdims=True)
+        return sound
+
     def commit(self, pending: Mapping[str, Array], ok: Any) -> None:
         """Take over new running state where the step was finite."""
         for path, value in pending.items():
             out = self._running.row(self._be, self._state, path)
-            kept = value if ok is True else self._be.xp.where(ok[..., None], value, out)
-            self._be.write(out, kept)
+            if ok is not True:
+                mask = self._be.xp.reshape(
+                    ok, (*self._lead, *(1 for _ in out.shape[len(self._lead) :]))
+                )
+                value = self._be.xp.where(mask, value, out)
+            self._be.write(out, value)

@@ -97,10 +97,12 @@ class Backend(ABC):
         """Return uint32 random bits, `(..., rows, columns)` where `key` is `(..., 1, 1)`."""
 
     @abstractmethod
-    def finite(self, flat: Array, value: Array) -> Any:
-        """Whether a flat gradient `(..., n)` and a loss `(...,)` are finite, per member.
+    def finite(self, flat: Array, value: Array, reach: Any) -> Any:
+        """Whether a loss `(...,)` and the norm of a flat gradient `(..., n)` are, per member.
 
-        `True` where the host knows at once that all are, otherwise an array `(..., 1)` of truth.
+        `reach` is the rate, or one for each member: the norm times it must be finite too, for a
+        weight would not be. `True` where the host knows at once that all are, otherwise an array
+        `(..., 1)` of truth.
         """
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import inputs, seeds
@@ -41,6 +41,7 @@ class Bound:
     _taken: Array
     _asked: int
     _attempt: int = 1
+    _stopped: Sequence[int] = ()
 
     def __init__(
         self,
@@ -209,13 +210,17 @@ class Bound:
         self._attempt = self._pass.step + 1
         self.arrays.finish_gradients()
         self.arrays.written.clear()
-        ok = be.finite(self.grad, value)
+        ok = be.finite(self.grad, value, optimizer.lr)
+        if self._pass.pending:
+            ok = self.arrays.sound_state(self._pass.pending) & ok
         if be.deferred:
             ok = self._alive & ok
             self._taken = self._taken + be.xp.astype(ok, be.xp.int64)
             self._alive = ok & be.xp.all(ok)  # after a bad step of one, all stand still
-        elif ok is not True and not bool(be.xp.any(ok)):
-            return ok
+        elif ok is not True:
+            self._stopped = [k for k, sound in enumerate(be.to_numpy(ok)[..., 0].flat) if not sound]
+            if len(self._stopped) == len(self.seeds):
+                return ok
         slots = self._slots_for(optimizer)
         numbers = optimizer.numbers(self._t + 1)
         be.update(optimizer.formula, [self.theta, *slots], [self.grad], numbers, ok)
@@ -234,8 +239,9 @@ class Bound:
         """
         if not self.be.deferred:
             return 0
-        taken, asked = self.be.to_numpy(self._taken), self._asked
+        taken, asked = self.be.to_numpy(self._taken)[..., 0], self._asked
         least, most = int(taken.min()), int(taken.max())  # members are stopped one by one
+        self._stopped = [k for k, count in enumerate(taken.flat) if count < asked]
         self._attempt = self._pass.step - asked + least + 1
         self._t -= asked - most
         self._pass.step -= asked - most
@@ -249,20 +255,30 @@ class Bound:
         self._taken = self.be.xp.astype(nothing, self.be.xp.int64)
         self._asked = 0
 
-    def diagnose(self, x: Array, delta: Array) -> NonFiniteError:
+    def diagnose(self, x: Array, delta: Array, value: Array | None = None) -> NonFiniteError:
         """Return the error that names the first layer which is not finite on this batch."""
         be, arrays, step = self.be, self.arrays, self._attempt
-        self._pass.pending = {}
-        self.arrays.written.clear()
         with be.activate():
+            left = self._first_unsound_gradient()  # of all passes since the last step
+            arrays.written.clear()
+            counted, self._pass.step = self._pass.step, step - 1  # for the same random bits
+            self._pass.training, self._pass.pending = True, {}
             found = locate(self.layer, be, arrays.w, arrays.g, self._run, x, delta)
-            for path, gradient in self.gradients().items():
-                if found is None and not bool(be.xp.all(be.xp.isfinite(gradient))):
-                    found = f"the gradient of {path!r}", path.rpartition(".")[0]
-        self.arrays.written.clear()
-        what, path = found or ("the loss", "loss")
-        advice = "the step was not taken: try a lower rate or scaled inputs"
+            found = found or self._first_unsound_gradient() or left
+            self._pass.step, self._pass.pending = counted, {}
+            arrays.written.clear()
+            if found is None and value is not None and not bool(be.xp.all(be.xp.isfinite(value))):
+                found = "the loss", "loss"
+        what, path = found or ("the length of the step", "loss")
+        members = "" if self.members is None else f" of members {self._stopped}"
+        advice = f"the step{members} was not taken: try a lower rate or scaled inputs"
         return NonFiniteError(f"step {step}: {what} is not finite; {advice}", step, path)
+
+    def _first_unsound_gradient(self) -> tuple[str, str] | None:
+        for path, gradient in self.arrays.gradients().items():
+            if not bool(self.be.xp.all(self.be.xp.isfinite(gradient))):
+                return f"the gradient of {path!r}", path.rpartition(".")[0]
+        return None
 
     # -- the optimizer's slots -----------------------------------------------------------------
 
@@ -270,7 +286,10 @@ class Bound:
         """Raise `InputError` unless this is an optimizer with a rate for each member."""
         if not isinstance(optimizer, Optimizer):
             raise InputError(f"the optimizer is {optimizer!r}; expected one such as gpubp.Adam()")
-        rates = optimizer.lr
+        rates, largest = optimizer.lr, float(self.be.xp.finfo(self.be.dtype).max)
+        highest = max(rates) if isinstance(rates, tuple) else rates
+        if highest > largest:
+            raise InputError(f"lr {highest:g} is beyond {self.be.precision}, {largest:g}")
         if isinstance(rates, tuple) and len(rates) != self.members:
             raise InputError(f"{len(rates)} rates were given for {self.members} members")
 

@@ -27,6 +27,8 @@ def numbers(be: Backend, x: Any, name: str) -> Array:
     """
     if not isinstance(x, np.ndarray) and not be.owns(x):
         x = _host(be, x, name)
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise InputError(f"{name} has masked elements; fill them, as with {name}.filled(value)")
     if isinstance(x, np.ndarray):
         real = x.dtype.kind in "buif"
     else:
@@ -98,11 +100,13 @@ def weights(be: Backend, w: Any, n: int) -> Array | None:
     w = numbers(be, w, "sample_weight")
     if tuple(w.shape) not in ((n,), (n, 1)):
         raise InputError(f"sample_weight has shape {tuple(w.shape)}; expected ({n},)")
+    w = be.asarray(w)
     finite(be, w, "sample_weight")
     _check_range(be, w, 0.0, float("inf"), "sample_weight")
-    if not float(be.xp.sum(be.asarray(w))) > 0.0:
-        raise InputError("sample_weight is zero for every example; nothing would be learned")
-    return be.xp.reshape(be.asarray(w), (n, 1))
+    total = float(be.xp.sum(w))
+    if not 0.0 < total < float("inf"):
+        raise InputError(f"sample_weight adds up to {total:g}; expected a finite sum above zero")
+    return be.xp.reshape(w, (n, 1))
 
 
 def finite(be: Backend, x: Array, name: str) -> None:
@@ -119,6 +123,8 @@ def finite(be: Backend, x: Array, name: str) -> None:
         return
     for start in range(0, x.shape[0], rows):
         block = x[start : min(start + rows, x.shape[0]), ...]
+        if isinstance(x, np.memmap):  # not converted yet: 1e300 is an infinity in float32
+            block = block.astype(be.precision)
         if bool(xp.all(xp.isfinite(block))):
             continue
         host = np.asarray(block) if isinstance(x, np.ndarray) else be.to_numpy(block)
@@ -143,12 +149,12 @@ def like(given: Any, be: Backend, result: Array) -> Any:
     """
     if be.owns(given) and not isinstance(given, np.ndarray):
         return result
-    host = be.to_numpy(result)
     if isinstance(given, np.ndarray) or not hasattr(given, "__dlpack__"):
-        return host
+        return be.to_numpy(result)
     from array_api_compat import array_namespace
 
-    return array_namespace(given).from_dlpack(host)
+    on_host = int(given.__dlpack_device__()[0]) == 1
+    return array_namespace(given).from_dlpack(be.to_numpy(result) if on_host else result)
 
 
 def _host(be: Backend, x: Any, name: str) -> Array:

@@ -156,6 +156,11 @@ class Network(Bound):
 
     def _data(self, x: Any, y: Any, w: Any, loss: Loss, check_finite: bool, which: str) -> Data:
         be, width = self.be, self.spec.shape[-1]
+        if loss.targets == "labels" and width == 1:
+            raise InputError(
+                "cross-entropy over one output is zero whatever it is: use binary_cross_entropy "
+                "for yes or no, mean_squared_error for numbers, or an output for each class"
+            )
         examples = inputs.features(be, x, self.inputs, f"{which}x")
         n = int(examples.shape[0])
         t = inputs.targets(be, y, loss.targets, width, n, f"{which}y")
@@ -220,7 +225,7 @@ class Network(Bound):
         chosen = named_loss(loss) if loss is not None else self.loss
         assert chosen is not None
         with self.be.activate():
-            data = self._data(x, y, sample_weight, chosen, False, "")
+            data = self._data(x, y, sample_weight, chosen, True, "")
             return evaluation.figures(self, data.x, data.t, data.w, chosen)
 
     # -- files ---------------------------------------------------------------------------------

@@ -81,6 +81,9 @@ class Run:
         """Hand in the next value of running state `name`; it counts after a finite step."""
         if name not in self._names:
             raise AttributeError(f"layer {self.path!r} declares no running state {name!r}")
+        if value.shape != getattr(self.state, name).shape:
+            wanted = getattr(self.state, name).shape
+            raise ValueError(f"state {name!r} was put with shape {value.shape}, not {wanted}")
         if self._shared.training:
             self._shared.pending[self._prefix + name] = value
 

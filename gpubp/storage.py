@@ -16,6 +16,11 @@ from .backend import Array, Backend
 
 Shape: TypeAlias = tuple[int, ...]
 _ALIGN = 16
+# What `w`, `g` and `run` have of their own.
+_TAKEN = {
+    "add", "add_matmul", "bits", "children", "path", "put", "state", "step", "training",
+    "wants_input_gradient",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,11 @@ class Spec:
     state: Mapping[str, Param] = field(default_factory=dict)
     children: Mapping[str, Spec] = field(default_factory=dict)
     entry: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (*self.params, *self.state, *self.children):
+            if not (name.isidentifier() or name.isdecimal()) or name in _TAKEN:
+                raise ValueError(f"a layer cannot call a part {name!r}; give it another name")
 
     @property
     def trainable(self) -> bool:
@@ -99,9 +109,10 @@ class Layout:
         return _reshape(be, flat[..., place.start : place.stop], lead + place.param.shape)
 
     def row(self, be: Backend, flat: Array, path: str) -> Array:
-        """The same as a layer sees it: a vector is a row."""
+        """The same as a layer sees it: a vector is a row, a number a row of one."""
         place = self.places[path]
-        shape = place.param.shape if len(place.param.shape) > 1 else (1, *place.param.shape)
+        missing = max(0, 2 - len(place.param.shape))
+        shape = (1,) * missing + place.param.shape
         return _reshape(be, flat[..., place.start : place.stop], tuple(flat.shape[:-1]) + shape)
 
 
@@ -160,8 +171,10 @@ class Gradients:
         raise AttributeError(f"this layer has no child named {name!r}")
 
     def add(self, name: str, value: Array) -> None:
-        """Add `value` to the gradient of parameter `name`."""
+        """Add `value` to the gradient of parameter `name`, whose shape it has."""
         path, out = self._places[name]
+        if value.shape != out.shape:
+            raise ValueError(f"a gradient for {path!r} of shape {value.shape}, not {out.shape}")
         if path in self._written:
             self._be.accumulate(out, value)
         else:

@@ -116,5 +116,5 @@ class Trainer:
             return
         x, t, w = self._batch(batch, rows, order)
         y, _ = net._forward(x, training=True)
-        _, delta = self.loss.value_and_delta(be, y, t, w)
-        raise net.diagnose(x, delta)
+        value, delta = self.loss.value_and_delta(be, y, t, w)
+        raise net.diagnose(x, delta, value)

@@ -43,7 +43,7 @@ def reshape(x: ndarray, shape: tuple[int, ...], *, copy: bool | None = None) -> 
 
 def asarray(x: Any, dtype: Any = None, *, copy: bool | None = None) -> ndarray:
     if isinstance(x, ndarray):
-        same = dtype in (None, x.dtype) and not copy
+        same = dtype in (None, x.dtype) and not copy and x.device.id == Device.current
         return x if same else ndarray(np.array(x.values, dtype=dtype))  # on the current device
     return ndarray(np.array(x, dtype=dtype))
 

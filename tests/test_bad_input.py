@@ -78,7 +78,7 @@ CALLS: dict[str, tuple[Callable[[gpubp.Network], Any], type[Exception], str]] = 
     "weights negative": (
         fit(sample_weight=[1, 1, -1, 1, 1, 1]), gpubp.InputError, "sample_weight holds -1",
     ),
-    "weights zero": (fit(sample_weight=np.zeros(6)), gpubp.InputError, "sample_weight is zero"),
+    "weights zero": (fit(sample_weight=np.zeros(6)), gpubp.InputError, "adds up to 0"),
     "weights NaN": (
         fit(sample_weight=[1, 1, 1, np.nan, 1, 1]), gpubp.InputError, "sample_weight[3] is nan",
     ),

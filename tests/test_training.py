@@ -214,7 +214,7 @@ def test_the_explicit_step_is_refused_alike() -> None:
 
 def test_where_one_member_diverges_the_others_take_the_step() -> None:
     """Member 1 has a rate that throws it out of range in step 1, which step 2 meets."""
-    rates = (0.01, 1e200)
+    rates = (0.01, 1e100)
     options: dict[str, Any] = {"batch_size": None, "shuffle": False}
     net, first, second = mlp(members=2), mlp(seed=1), mlp(seed=0)
     with pytest.raises(gpubp.NonFiniteError) as raised:
@@ -228,6 +228,43 @@ def test_where_one_member_diverges_the_others_take_the_step() -> None:
     assert close(net._slots["v"][0], second._slots["v"])
     assert close(net._slots["v"][1], first._slots["v"])
     assert raised.value.step == 2
+    assert "the step of members [1] was not taken" in str(raised.value)
+
+
+@pytest.mark.parametrize("method", [gpubp.SGD(1e30), gpubp.Momentum(1e30), gpubp.Adam(1e20)])
+def test_an_update_that_would_overflow_is_refused(method: gpubp.Optimizer) -> None:
+    """Loss and gradient are finite, the weights would not be."""
+    net = gpubp.Network(gpubp.Linear(1, W="ones", b=None), inputs=1)
+    before = bits_of(net)
+    with pytest.raises(gpubp.NonFiniteError, match="length of the step"):
+        net.fit([[1e8]], [0.0], loss="squared_error", optimizer=method)
+    assert bits_of(net) == before
+
+
+def test_a_rate_beyond_the_dtype_is_refused() -> None:
+    with pytest.raises(gpubp.InputError, match="beyond float32"):
+        mlp("float32").fit(X, LABELS, optimizer=gpubp.SGD(1e39))
+
+
+def test_running_state_that_is_not_finite_is_not_kept() -> None:
+    class Unsound(gpubp.Layer):
+        def build(self, inputs: Any) -> gpubp.Spec:
+            return gpubp.Spec(inputs, state={"mean": gpubp.Param(inputs, gpubp.Constant(0.0))})
+
+        def forward(self, be: Any, w: Any, x: Any, run: Any) -> Any:
+            run.put("mean", run.state.mean + float("inf"))
+            return x, None
+
+        def backward(self, be: Any, w: Any, g: Any, ctx: Any, dy: Any, run: Any) -> Any:
+            return dy
+
+    for members in (None, 2):
+        body = gpubp.Sequential(Unsound(), gpubp.Linear(2))
+        net = gpubp.Network(body, inputs=3, members=members)
+        before = bits_of(net)
+        with pytest.raises(gpubp.NonFiniteError):
+            net.fit(X, LABELS)
+        assert bits_of(net) == before
 
 
 def test_the_progress_bar_tells_each_epoch_on_standard_error(

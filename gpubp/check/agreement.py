@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from ..backend import Backend, select
 from ..bound import Bound
 from ..diagnosis import instrument
-from ..errors import DeviceError
+from ..errors import DeviceError, NonFiniteError
 from ..layers import Layer
 from ..losses import Loss
 from ..optimizers import Adam, Momentum, Optimizer
@@ -92,13 +93,17 @@ def _steps(reference: Bound, be: Backend, x: Any, t: Any, loss: Loss) -> list[Ro
     longest = max(
         len(x), *(int(a.shape[-2]) for a in reference.state_dict().values() if a.ndim > 1), 1
     )
-    rows = []
+    rows: list[Row] = []
     for step in range(1, max(STEPS) + 1):
         for net in nets:
             y, context = net.forward(x)
             _, delta = loss(y, t)
             net.backward(context, delta)
-            net.step(method)
+            try:
+                net.step(method)
+            except NonFiniteError as problem:
+                what = f"{type(method).__name__} on {net.be.device}: {problem}"
+                return [*rows, Row(be.device, be.precision, what, math.inf, 1.0)]
         if step in STEPS:
             plain, other = (net.state_dict() for net in nets)
             name = f"{type(method).__name__}, {step} step" + ("s" if step > 1 else "")

@@ -13,7 +13,9 @@ import numpy as np
 
 from ..backend import Array, Backend, Formula, select
 from ..errors import GpubpError
+from ..program.formula import BOOLEAN, FLOAT, INTEGER, UNSIGNED, trace
 
+_KINDS = {"f": FLOAT, "u": UNSIGNED, "i": INTEGER, "b": BOOLEAN}
 RULES = {
     1: "functions and operators of be.xp only; shapes are Python ints; no branch on values",
     2: "axes -1 and -2 only, reductions with keepdims=True; leading dimensions are never read",
@@ -54,7 +56,11 @@ class _Shape:
     def __iter__(self) -> Any:
         raise BrokenRule(2, "the whole shape was read")
 
+    def __eq__(self, other: object) -> bool:  # the library itself may compare two of them
+        return isinstance(other, _Shape) and self._shape == other._shape
+
     __len__ = __iter__
+    __hash__ = None  # type: ignore[assignment]
 
 
 class DialectArray:
@@ -186,6 +192,10 @@ class _Namespace:
         return DialectArray(np.matmul(a.values, b.values))
 
 
+def _is_array(x: Any) -> bool:
+    return isinstance(x, DialectArray)
+
+
 class Dialect(Backend):
     """The backend of that namespace; what is no layer's business goes to the plain CPU path."""
 
@@ -214,6 +224,11 @@ class Dialect(Backend):
         return DialectArray(self._cpu.arange(n, dtype))
 
     def map(self, formula: Formula, *arguments: Any) -> Any:
+        kinds = tuple(_KINDS[_values(x).dtype.kind] if _is_array(x) else FLOAT for x in arguments)
+        try:
+            trace(formula, kinds)
+        except (AttributeError, TypeError) as error:
+            raise BrokenRule(1, f"be.map({formula.__name__}): {error}") from error
         return formula(self.xp, *arguments)
 
     def matmul(self, a: Array, b: Array) -> Array:
@@ -239,8 +254,8 @@ class Dialect(Backend):
     def bits(self, rows: int, columns: int, key: Array, stream: int, step: int) -> Array:
         return DialectArray(self._cpu.bits(rows, columns, _values(key), stream, step))
 
-    def finite(self, flat: Array, value: Array) -> Any:
-        return self._cpu.finite(_values(flat), _values(value))
+    def finite(self, flat: Array, value: Array, reach: Any) -> Any:
+        return self._cpu.finite(_values(flat), _values(value), reach)
 
     def update(
         self,

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 FLOAT, UNSIGNED, INTEGER, BOOLEAN = "T", "U", "I", "bool"
 """Kinds of a value: the network's floating type, uint32, int64 and truth."""
 
+# Names that a kernel has use for itself.
+_RESERVED = re.compile(r"i|n|T|U|I|_.*|t[0-9]+|out[0-9]+")
 _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 _BITWISE = {"and": "&", "or": "|", "xor": "^", "rshift": ">>", "lshift": "<<"}
@@ -135,7 +138,7 @@ class Kernel:
     body: str
 
 
-@cache
+@lru_cache(maxsize=4096)
 def trace(formula: Callable[..., Any], kinds: tuple[str, ...]) -> Kernel:
     """Return the kernel of `formula(xp, *inputs)` whose inputs have the given kinds.
 
@@ -167,4 +170,4 @@ def _names(formula: Callable[..., Any], count: int) -> list[str]:
         return [f"a{i}" for i in range(count)]
     if len(parameters) != count:
         raise TypeError(f"{formula.__name__} takes {len(parameters)} operands, got {count}")
-    return [p.name for p in parameters]
+    return [f"{p.name}_" if _RESERVED.fullmatch(p.name) else p.name for p in parameters]

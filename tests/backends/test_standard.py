@@ -125,13 +125,10 @@ def test_write_accumulate_and_write_matmul_change_the_array_given(backend: Backe
     assert backend.to_numpy(flat).tolist() == [2.0, 3.0, 3.0, 3.0, 0, 0, 0, 0, 0]
 
 
-HUGE = 3e38  # its square is infinite in float32
-
-
 @pytest.mark.parametrize(
     ("flat", "value", "expected"),
     [
-        ([1.0, HUGE], 0.0, True),
+        ([1.0, 2.0], 0.0, True),
         ([1.0, float("nan")], 0.0, False),
         ([1.0, float("inf")], 0.0, False),
         ([1.0, -float("inf")], 0.0, False),
@@ -143,10 +140,10 @@ def test_finite_looks_at_all_gradients_and_the_loss(
     backend: Backend, flat: list[float], value: float, expected: bool
 ) -> None:
     with backend.activate():
-        alone = backend.finite(backend.asarray(flat), backend.asarray(value))
+        alone = backend.finite(backend.asarray(flat), backend.asarray(value), 0.1)
         several = [[0.0, 1.0], flat, [2.0, 3.0]]
         values = backend.asarray([0.0, value, 1.0])
-        members = backend.finite(backend.asarray(several), values)
+        members = backend.finite(backend.asarray(several), values, 0.1)
     if alone is not True:
         assert tuple(alone.shape) == (1,)
     assert (alone is True or bool(backend.to_numpy(alone).all())) == expected
@@ -169,3 +166,25 @@ def test_an_update_changes_nothing_of_a_member_that_is_not_ok(backend: Backend) 
         assert np.array_equal(now[1], old[1])
         assert error(now[[0, 2]], new[[0, 2]]) <= tolerance(backend.precision, new[[0, 2]])
         assert not np.isin(now[[0, 2]], old[[0, 2]]).any()
+
+
+@pytest.mark.parametrize(
+    ("flat", "reach", "expected"),
+    [
+        ([1.0, 3e38], 0.1, {"float32": False, "float64": True}),  # its square is infinite
+        ([1.0, 2.0], 1e30, {"float32": False, "float64": True}),  # as a step would be
+        ([1.0, 2.0], 1e300, {"float32": False, "float64": False}),
+        ([1.0, 2.0], 1e6, {"float32": True, "float64": True}),
+    ],
+)
+def test_finite_looks_at_the_norm_and_at_how_far_the_step_reaches(
+    backend: Backend, flat: list[float], reach: float, expected: dict[str, bool]
+) -> None:
+    wanted = expected[backend.precision]
+    with backend.activate():
+        alone = backend.finite(backend.asarray(flat), backend.asarray(0.0), reach)
+        assert (alone is True or bool(backend.to_numpy(alone).all())) == wanted
+        one = backend.finite(backend.asarray([flat] * 2), backend.asarray([0.0] * 2), (0.0, reach))
+    if one is not True:
+        small = wanted if max(flat) > 1e30 else True  # there the gradient alone is too large
+        assert backend.to_numpy(one).tolist() == [[small], [wanted]]

@@ -137,7 +137,8 @@ class StandardBackend(Backend):
 
     def per_member(self, numbers: Sequence[Any]) -> list[Any]:
         """Numbers stay; one number for each member becomes a column `(members, 1)`."""
-        return [n if np.ndim(n) == 0 else self.asarray(n)[:, None] for n in numbers]
+        one = (int, float)
+        return [n if isinstance(n, one) else self.asarray(n)[:, None] for n in numbers]
 
     def activate(self) -> AbstractContextManager[Any]:
         # A step that overflows is found and refused; NumPy's warning on the way there says less.

@@ -73,7 +73,8 @@ class Loss:
 
 
 def half_square(xp: Any, z: Array, t: Array) -> Array:
-    return 0.5 * (z - t) * (z - t)
+    e = z - t
+    return 0.5 * e * e
 
 
 def half_square_delta(xp: Any, z: Array, t: Array, share: Any) -> Array:
@@ -97,11 +98,12 @@ class SquaredError(Loss):
 
 
 def square(xp: Any, z: Array, t: Array) -> Array:
-    return (z - t) * (z - t)
+    e = z - t
+    return e * e
 
 
 def square_delta(xp: Any, z: Array, t: Array, share: Any) -> Array:
-    return 2.0 * (z - t) * share
+    return (z - t) * (2.0 * share)
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ class StandardBackend(Backend):
         except Exception as error:  # each library refuses in its own way
             where = f"a {type(x).__module__}.{type(x).__name__} on {getattr(x, 'device', '?')}"
             raise DeviceError(
-                f"{where} was given where arrays are on {self.device}; copy it there first "
-                f"({type(error).__name__}: {error})"
+                f"{where} was given where arrays are on {self.device}; hand it over as host data "
+                f"or as an array of that device ({type(error).__name__}: {error})"
             ) from error
 
     def to_numpy(self, x: Array) -> Any:

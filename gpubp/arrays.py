@@ -51,10 +51,14 @@ class Arrays:
         """Take over named arrays; nothing is changed if one does not fit."""
         if not isinstance(state, Mapping):
             raise InputError(f"the weights are a {type(state).__name__}; expected names and arrays")
+        if not all(isinstance(path, str) for path in state):
+            raise InputError(f"the weights are named {list(state)}; expected texts such as '0.W'")
         place = {path: (lay, flat) for lay, flat in self._named() for path in lay.places}
         given = {p: inputs.numbers(self._be, state[p], p) for p in place if p in state}
         self._refuse_misfits(place, given, sorted(state.keys() - place.keys()), strict)
         new = {path: self._be.asarray(array) for path, array in given.items()}
+        for path, array in new.items():
+            inputs.finite(self._be, array, path)
         for path, value in new.items():
             layout, flat = place[path]
             self._be.write(layout.view(self._be, flat, path), value)

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
-from .errors import DeviceError, InputError, nearest
+from .errors import DeviceError, InputError, UnknownDeviceError, nearest
 
 Array: TypeAlias = Any
 Formula: TypeAlias = Callable[..., Any]
@@ -154,14 +154,15 @@ def owner(x: Array) -> Backend:
     raise DeviceError(f"no network in this process computes with a {kind}")
 
 
-def check_dtype(dtype: str) -> str:
-    """Return `dtype` if it is one that networks compute in."""
-    if dtype not in DTYPES:
+def check_dtype(dtype: Any) -> str:
+    """Return the name of a dtype (a name, or NumPy's object for it) that networks compute in."""
+    name = getattr(dtype, "name", getattr(dtype, "__name__", dtype))
+    if name not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}; {nearest(dtype, DTYPES)}")
-    return dtype
+    return str(name)
 
 
-def select(device: str | Backend = "cpu", dtype: str | None = None) -> Backend:
+def select(device: str | Backend = "cpu", dtype: Any = None) -> Backend:
     """Return the backend of a device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"auto"` or an instance.
 
     `"auto"` takes CUDA where it works and otherwise the CPU, and logs which and why; every other
@@ -171,7 +172,7 @@ def select(device: str | Backend = "cpu", dtype: str | None = None) -> Backend:
     'float32'
     """
     if isinstance(device, Backend):
-        if dtype is not None and dtype != device.precision:
+        if dtype is not None and check_dtype(dtype) != device.precision:
             raise InputError(f"dtype {dtype!r} was asked for, the backend has {device.precision!r}")
         return device
     if not isinstance(device, str):
@@ -183,8 +184,11 @@ def select(device: str | Backend = "cpu", dtype: str | None = None) -> Backend:
 @cache
 def _named(device: str, precision: str) -> Backend:
     name, colon, number = device.partition(":")
-    if colon and not number.isdigit():
-        raise DeviceError(f"device {device!r}: after the colon comes a number, as in '{name}:1'")
+    if colon and not (number.isascii() and number.isdecimal()):
+        message = f"device {device!r}: after the colon comes a number, as in '{name}:1'"
+        raise UnknownDeviceError(message)
+    if name == "auto":
+        raise UnknownDeviceError(f"device {device!r}: 'auto' chooses the number too")
     backend: Backend = _load(name)(int(number) if number else 0, precision)
     return backend
 
@@ -199,7 +203,7 @@ def _load(name: str) -> Callable[[int, str], Backend]:
     found = {point.name: point for point in entry_points(group="gpubp.backends")}
     if name not in found:
         known = ["auto", "cpu", "cuda", "cuda:N", *found]
-        raise DeviceError(f"unknown device {name!r}; {nearest(name, known)}")
+        raise UnknownDeviceError(f"unknown device {name!r}; {nearest(name, known)}")
     return found[name].load()  # type: ignore[no-any-return]
 
 

@@ -9,7 +9,7 @@ from . import inputs, seeds
 from .arrays import Arrays
 from .backend import Array, Backend, remember, select
 from .diagnosis import locate
-from .errors import InputError, NonFiniteError, whole
+from .errors import InputError, NonFiniteError, nearest, whole
 from .layers import Layer
 from .losses import Loss
 from .optimizers import Optimizer
@@ -58,7 +58,7 @@ class Bound:
         self.layer = layer
         self.inputs = _shape(inputs)
         self.seeds = seeds.member_seeds(seed, members)
-        one = members is None and not isinstance(seed, Iterable)
+        one = members is None and (whole(seed) or not isinstance(seed, Iterable))
         self.members = None if one else len(self.seeds)
         self.spec = layer.build(self.inputs)
         self.be = select(device, dtype)
@@ -91,6 +91,8 @@ class Bound:
         >>> Bound(gpubp.Linear(2), 3).parameter("b").shape
         (2,)
         """
+        if path not in self.arrays.params.places:
+            raise InputError(f"no parameter {path!r}; {nearest(path, self.arrays.params.places)}")
         return self.arrays.parameter(path)
 
     @property
@@ -152,12 +154,14 @@ class Bound:
         self._pass.training, self._pass.pending = training, {}
         return self.layer.forward(self.be, self.arrays.w, x, self._run)
 
-    def backward(self, ctx: Context, delta: Array, input_gradient: bool = False) -> Array | None:
+    def backward(self, ctx: Context, delta: Any, input_gradient: bool = False) -> Array | None:
         """Propagate `delta = dL/dy` back; gradients add up until the next `step`.
 
         Returns dL/dx if `input_gradient` is true, otherwise None. Raises `InputError` where delta
         has another shape than the output.
         """
+        with self.be.activate():
+            delta = self.be.asarray(inputs.numbers(self.be, delta, "delta"))
         if tuple(delta.shape) != ctx.shape:
             given = tuple(delta.shape)
             raise InputError(f"delta has shape {given}; the output had {ctx.shape}: give dL/dy_hat")
@@ -308,8 +312,9 @@ class Bound:
         return list(self._slots.values())
 
 
-def _shape(given: int | Shape) -> Shape:
-    shape = tuple(given) if isinstance(given, Iterable) else (given,)
+def _shape(given: Any) -> Shape:
+    several = isinstance(given, Iterable) and not whole(given)
+    shape = tuple(given) if several else (given,)
     if not shape or any(not whole(n) or n < 1 for n in shape):
         raise InputError(f"inputs is {given!r}; expected a width or a shape of one example")
     return tuple(int(n) for n in shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -35,6 +36,14 @@ class DeviceError(GpubpError, RuntimeError):
     """
 
 
+class UnknownDeviceError(DeviceError, InputError):
+    """The name of a device is none that is known.
+
+    >>> issubclass(UnknownDeviceError, InputError)
+    True
+    """
+
+
 class NonFiniteError(GpubpError, ArithmeticError):
     """A training step met NaN or an infinity; that step was not taken.
 
@@ -59,9 +68,10 @@ def nearest(name: object, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     names = sorted(known)
-    close = get_close_matches(str(name), names, n=1, cutoff=0.3)
+    lower = {each.lower(): each for each in names}
+    close = get_close_matches(str(name).lower(), lower, n=1, cutoff=0.3)
     listed = "known: " + ", ".join(map(repr, names))
-    return f"{listed}; nearest: {close[0]!r}" if close else listed
+    return f"{listed}; nearest: {lower[close[0]]!r}" if close else listed
 
 
 T = TypeVar("T")
@@ -84,4 +94,10 @@ def whole(value: object) -> bool:
     >>> whole(3), whole(3.0), whole(True)
     (True, False, False)
     """
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    try:
+        operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True

@@ -117,6 +117,8 @@ def finite(be: Backend, x: Array, name: str) -> None:
     Traceback (most recent call last):
     gpubp.errors.InputError: x[0, 1] is nan; clean the data or replace what is missing
     """
+    if x.ndim == 0:
+        x = x[None]
     rows = max(1, _BLOCK // max(1, int(np.prod(x.shape[1:]))))
     xp = np if isinstance(x, np.ndarray) else be.xp
     if not xp.isdtype(x.dtype, "real floating"):

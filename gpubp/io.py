@@ -133,7 +133,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}") from error
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, TypeError, RecursionError, OSError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is not a readable gpubp model file: {error}") from error
@@ -145,12 +145,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that, whatever happens, either the old or the new one is there whole."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    path, temporary = check_writable(path)
     try:
         with open(temporary, "xb") as file:
             file.write(data)
@@ -159,10 +154,35 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         if path.exists():
             shutil.copymode(path, temporary)
         os.replace(temporary, path)
-    except BaseException:
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from error
+    finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return a file's path and that of a temporary one beside it; `InputError` unless it can be.
+
+    >>> check_writable("no-such-folder/net")
+    Traceback (most recent call last):
+    gpubp.errors.InputError: cannot write no-such-folder/net: there is no folder no-such-folder
+    """
+    try:
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+        if path.is_dir():
+            raise InputError(f"cannot write {path}: it is a folder")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        with open(temporary, "xb"):
+            pass
+        temporary.unlink()
+    except InputError:
         raise
-    _sync_folder(path.parent)
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(f"cannot write {path!r}: {error}") from error
+    return path, temporary
 
 
 def _sync_folder(folder: Path) -> None:

@@ -33,7 +33,10 @@ class Loss:
 
     def __call__(self, y_hat: Array, t: Any, sample_weight: Any = None) -> tuple[Array, Array]:
         """Return the loss `(...,)` and `delta = dL/dy_hat`, on the device of `y_hat`."""
-        be, n = owner(y_hat), int(y_hat.shape[-2])
+        be = owner(y_hat)
+        if y_hat.ndim < 2:
+            raise InputError(f"y_hat has shape {tuple(y_hat.shape)}; expected (..., batch, n_out)")
+        n = int(y_hat.shape[-2])
         with be.activate():
             t = inputs.targets(be, t, self.targets, int(y_hat.shape[-1]), n)
             w = inputs.weights(be, sample_weight, n)

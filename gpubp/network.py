@@ -48,8 +48,16 @@ class Network(Bound):
     >>> net.step(gpubp.Adam(0.1))
     """
 
-    loss: Loss | None = None
-    """The loss of the last `fit`, which says what the raw outputs mean."""
+    _loss: Loss | None = None
+
+    @property
+    def loss(self) -> Loss | None:
+        """The loss of the last `fit`, which says what the raw outputs mean; may be set by name."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, given: str | Loss | None) -> None:
+        self._loss = None if given is None else named_loss(given)
 
     history: History = History()
     """The records of the last `fit`."""
@@ -150,7 +158,7 @@ class Network(Bound):
                 self.history.records.append(record)
                 bar.show(record)
                 reasons = [callback.on_epoch_end(self, record) for callback in callbacks]
-                self.history.stopped = "; ".join(filter(None, reasons))
+                self.history.stopped = "; ".join(str(reason) for reason in reasons if reason)
                 if self.history.stopped:
                     return
 
@@ -269,7 +277,7 @@ def load(
             dtype=None if isinstance(device, Backend) else described["dtype"],
             seed=described["seeds"] if described["members"] else described["seeds"][0],
         )
-        net.loss = None if described["loss"] is None else named_loss(described["loss"])
+        net.loss = described["loss"]
         net.epochs = int(described["epochs"])
         net.restore_updates(int(described["updates"]))
     except InputError:

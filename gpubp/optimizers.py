@@ -38,7 +38,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "lr" and isinstance(value, Iterable) and not isinstance(value, str):
+            several = isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
+            if field.name == "lr" and several and not isinstance(value, str):
                 checked: Any = tuple(self._checked(field.name, rate) for rate in value)
                 if not checked:
                     raise InputError(f"{type(self).__name__}: lr is empty; give one rate or more")
@@ -49,7 +50,10 @@ class Optimizer:
     def _checked(self, name: str, value: Any) -> float:
         top = 1.0 if name.startswith(("beta", "momentum")) else math.inf
         real = isinstance(value, Real) and not isinstance(value, bool)
-        number = float(value) if real else math.nan
+        try:
+            number = float(value) if real else math.nan
+        except OverflowError:  # an int beyond all floats
+            number = math.inf
         if not 0 <= number < top:
             expected = "a number in [0, 1)" if top == 1.0 else "a finite number of at least 0"
             raise InputError(f"{type(self).__name__}: {name} is {value!r}; expected {expected}")

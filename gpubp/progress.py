@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from typing import Any
 
 
 class Bar:
     """A line for each epoch, and a bar where standard error is a terminal; or nothing.
+
+    Of an ensemble the medians are shown.
 
     >>> Bar(total=10, wanted=False).advance(0)
     """
@@ -25,10 +28,15 @@ class Bar:
 
     def show(self, record: dict[str, Any]) -> None:
         if self._bar is not None:
-            figures = {k: v for k, v in record.items() if isinstance(v, float) and k != "seconds"}
-            shown = "  ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
+            figures = {k: v for k, v in record.items() if k not in ("epoch", "seconds")}
+            shown = "  ".join(f"{name} {_middle(v):.4f}" for name, v in figures.items())
             self._bar.write(f"epoch {record['epoch']:3d}  {shown}", file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _middle(figure: Any) -> float:
+    """The figure, or of an ensemble's figures the median."""
+    return statistics.median(figure) if isinstance(figure, list) else float(figure)

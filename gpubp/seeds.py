@@ -25,11 +25,12 @@ def member_seeds(seed: Seeds, members: int | None) -> list[int]:
     """
     if members is not None and (not whole(members) or members < 1):
         raise InputError(f"members is {members!r}; expected at least 1, or None for one network")
-    given = list(seed) if isinstance(seed, Iterable) else [seed]
+    several = isinstance(seed, Iterable) and not whole(seed)
+    given: list[Any] = list(seed) if several else [seed]  # type: ignore[arg-type]
     if not given or any(not whole(s) or s < 0 for s in given):
         raise InputError(f"seed is {seed!r}; expected whole numbers of at least 0")
-    if not isinstance(seed, Iterable):
-        return [int(seed) + k for k in range(members or 1)]
+    if not several:
+        return [int(given[0]) + k for k in range(members or 1)]
     if members not in (None, len(given)):
         raise InputError(f"{len(given)} seeds were given for {members} members")
     return [int(s) for s in given]

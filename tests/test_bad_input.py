@@ -79,6 +79,26 @@ CALLS: dict[str, tuple[Callable[[gpubp.Network], Any], type[Exception], str]] = 
         fit(sample_weight=[1, 1, -1, 1, 1, 1]), gpubp.InputError, "sample_weight holds -1",
     ),
     "weights zero": (fit(sample_weight=np.zeros(6)), gpubp.InputError, "adds up to 0"),
+    "masked": (
+        lambda net: net.predict(np.ma.masked_greater(np.ones((2, 3)), 0)), gpubp.InputError,
+        "masked elements",
+    ),
+    "weights too large": (fit(sample_weight=np.full(6, 3e38)), gpubp.InputError, "adds up to inf"),
+    "NaN to evaluate": (
+        lambda net: net.evaluate(np.full((2, 3), np.nan), [0, 1], loss="cross_entropy"),
+        gpubp.InputError, "x[0, 0] is nan",
+    ),
+    "delta of another shape": (
+        lambda net: net.backward(net.forward(np.ones((2, 3)))[1], np.ones((2, 2))),
+        gpubp.InputError, "delta has shape (2, 2)",
+    ),
+    "no such parameter": (lambda net: net.parameter("0.w"), gpubp.InputError, "nearest: '0.W'"),
+    "NaN weights": (
+        lambda net: net.load_state_dict(
+            {path: np.full(a.shape, np.nan) for path, a in net.state_dict().items()}
+        ),
+        gpubp.InputError, "is nan",
+    ),
     "weights NaN": (
         fit(sample_weight=[1, 1, 1, np.nan, 1, 1]), gpubp.InputError, "sample_weight[3] is nan",
     ),
@@ -106,7 +126,7 @@ CALLS: dict[str, tuple[Callable[[gpubp.Network], Any], type[Exception], str]] = 
     ),
     "forward": (lambda net: net.forward(X[:, :2]), gpubp.InputError, "x has shape (6, 2)"),
     "predict": (lambda net: net.predict([["a"] * 3]), gpubp.InputError, "x has dtype <U1"),
-    "predict elsewhere": (lambda net: net.predict(ELSEWHERE), gpubp.DeviceError, "copy it there"),
+    "predict elsewhere": (lambda net: net.predict(ELSEWHERE), gpubp.DeviceError, "hand it over"),
     "evaluate": (lambda net: net.evaluate(X, Y[:1]), gpubp.InputError, "y has 1"),
     "step at once": (lambda net: net.step(gpubp.SGD()), gpubp.InputError, "call backward first"),
     "weights of another": (

@@ -14,7 +14,7 @@ from ..storage import Gradients, Layout, Shape, Spec, Views, views
 from .dialect import BrokenRule, Dialect, DialectArray
 from .gradients import away_from_kinks, gradients
 from .networks import compare
-from .report import Report
+from .report import Report, Row
 
 _ROWS = 3
 
@@ -37,10 +37,22 @@ def layer(layer: Layer, inputs: int | Shape = 4) -> Report:
     y, _ = net.forward(x)
     direction = rng.normal(size=y.shape)
     rows = gradients(net, x, lambda y: (float((y * direction).sum()), direction))
+    rows.append(_members(layer, net.inputs, x))
     broken = broken_rule(layer, net.inputs)
     # A layer outside the dialect is at home in NumPy alone.
     compared, remarks = ([], []) if broken else compare(net, x, direction, SquaredError())
     return Report((*rows, *compared), remarks, broken)
+
+
+def _members(layer: Layer, inputs: Shape, x: Any) -> Row:
+    """Two members at once against each alone: the leading axis must go through untouched."""
+    together = Bound(layer, inputs, dtype="float64", seed=1, members=2)
+    y, _ = together.forward(x)
+    alone = [Bound(layer, inputs, dtype="float64", seed=1 + k).forward(x)[0] for k in range(2)]
+    # Without parameters there is nothing to tell members apart, and no leading axis.
+    same = all(np.array_equal(y[k] if y.ndim > alone[k].ndim else y, alone[k]) for k in range(2))
+    off = 0.0 if same else np.inf
+    return Row("members", "float64", "output of two members, each as alone", off, 1.0)
 
 
 def _draw(seed: int, inputs: Shape) -> Any:

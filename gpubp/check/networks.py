@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import select
 from ..bound import Bound
 from ..losses import Loss, MeanSquaredError
 from .agreement import agreement, others
@@ -15,12 +16,19 @@ from .report import Report, Row
 _ROWS = 4
 
 
-def network(net: Bound, x: Any = None, t: Any = None, loss: Loss | None = None) -> Report:
+def network(
+    net: Bound,
+    x: Any = None,
+    t: Any = None,
+    loss: Loss | None = None,
+    device: str | None = None,
+) -> Report:
     """Check backpropagation in `net` and its agreement across backends; `net` is not changed.
 
     `x` `(n, features)` and targets `t` are the pool that batches of four are drawn from, and
     random numbers where they are not given; `loss` is that of the last `fit` or the squared
-    error. Finite differences are taken in float64, agreement is looked at in both precisions.
+    error. Finite differences are taken in float64, agreement is looked at in both precisions, of
+    every device there is or of the one named.
 
     >>> import gpubp
     >>> report = network(gpubp.Network(gpubp.MLP([4], 2, activation="tanh"), inputs=3))
@@ -42,17 +50,19 @@ def network(net: Bound, x: Any = None, t: Any = None, loss: Loss | None = None) 
         return float(value), delta
 
     found = gradients(exact, batch, objective)
-    compared, remarks = compare(net, batch, targets, loss)
+    compared, remarks = compare(net, batch, targets, loss, device)
     return Report((*found, *compared), remarks)
 
 
-def compare(net: Bound, x: Any, t: Any, loss: Loss) -> tuple[list[Row], list[str]]:
-    """Hold every other backend against the plain path, in both precisions."""
+def compare(
+    net: Bound, x: Any, t: Any, loss: Loss, device: str | None = None
+) -> tuple[list[Row], list[str]]:
+    """Hold every other backend, or one, against the plain path, in both precisions."""
     rows: list[Row] = []
     remarks: dict[str, None] = {}
     for precision in ("float64", "float32"):
         reference = _on_cpu(net, precision)
-        for other in others(precision):
+        for other in others(precision) if device is None else [select(device, precision)]:
             if isinstance(other, str):
                 remarks[other] = None
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except GpubpError as error:
         print(f"gpubp: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"gpubp: out of memory: {error}; ask for less", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("gpubp: interrupted", file=sys.stderr)

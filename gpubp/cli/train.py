@@ -11,6 +11,7 @@ from typing import Any
 from ..activations import ACTIVATIONS
 from ..data import digits
 from ..errors import InputError, named
+from ..io import check_writable
 from ..layers import MLP
 from ..network import Network
 from ..optimizers import OPTIMIZERS, Optimizer
@@ -43,6 +44,8 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train, report, and save if asked to."""
     data = named("data", options.data, _DATA)()
+    if options.save is not None:
+        check_writable(options.save)  # not after the training
     net = Network(
         MLP(_widths(options.hidden), int(data.y.max()) + 1, activation=options.activation),
         inputs=data.x.shape[1],
@@ -65,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"interrupted in epoch {net.epochs + 1}; the network is kept", file=sys.stderr)
     seconds = time.perf_counter() - began
     accuracy = net.evaluate(data.x_test, data.y_test)["accuracy"]
-    if options.save:
+    if options.save is not None:
         net.save(options.save)
         print(f"saved to {options.save}", file=sys.stderr)
     print(f"test accuracy {accuracy:.4f} after {net.epochs} epochs in {seconds:.1f} s")

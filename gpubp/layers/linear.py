@@ -36,9 +36,9 @@ class Linear(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_out", width("Linear", self.n_out))
-        for init in (self.W, self.b):
-            if init is not None:
-                initializer(init)
+        initializer(self.W)
+        if self.b is not None:
+            initializer(self.b)
 
     def build(self, inputs: Shape) -> Spec:
         if len(inputs) != 1:
@@ -62,7 +62,7 @@ class Linear(Layer):
         return be.matmul(dy, w.W.mT) if run.wants_input_gradient else None
 
 
-def initializer(given: str | Initializer) -> Initializer:
+def initializer(given: object) -> Initializer:
     """Return the initialiser of that name, or the one given."""
     if isinstance(given, Initializer):
         return given

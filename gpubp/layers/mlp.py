@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..errors import InputError
+from ..activations import ACTIVATIONS
+from ..errors import InputError, named
 from ..initializers import Initializer
 from .activation import Activation
 from .base import Layer
 from .linear import Linear, width
 from .sequential import Sequential
-
-_RECTIFIERS = ("relu", "leaky_relu", "softplus", "silu", "gelu")
 
 
 @dataclass(frozen=True, init=False)
@@ -48,7 +47,8 @@ class MLP(Sequential):
         if isinstance(hidden, str) or not isinstance(hidden, Iterable):
             raise InputError(f"MLP: hidden is {hidden!r}; expected a sequence such as [128, 64]")
         widths, n_out = tuple(width("MLP", n) for n in hidden), width("MLP", n_out)
-        chosen = init or ("he_normal" if activation in _RECTIFIERS else "glorot_uniform")
+        rectifier = named("activation", activation, ACTIVATIONS).rectifier
+        chosen = ("he_normal" if rectifier else "glorot_uniform") if init is None else init
         super().__init__(*_layers(widths, n_out, activation, output, chosen))
         for name, value in zip(
             ("hidden", "n_out", "activation", "output", "init"),

@@ -74,7 +74,7 @@ def test_arrays_of_another_device_are_refused(stand_in: Any) -> None:
     assert not first.owns(there)
     with pytest.raises(gpubp.DeviceError, match="on cuda:1 was given to a network on cuda:0; copy"):
         first.asarray(there)
-    with pytest.raises(gpubp.DeviceError, match="arrays are on cpu; copy it there first"):
+    with pytest.raises(gpubp.DeviceError, match="arrays are on cpu; hand it over"):
         gpubp.select("cpu").asarray(there)
     with pytest.raises(gpubp.DeviceError, match="cuda:1"):
         gpubp.Network(gpubp.Linear(1), 2, device=first).predict(there)

@@ -84,7 +84,7 @@ def test_arrays_of_two_devices_do_not_mix() -> None:
     for be, name in ((one, "device1"), (gpubp.select("cpu"), "cpu")):
         with pytest.raises(gpubp.DeviceError, match=f"device2.*arrays are on .*{name}"):
             be.asarray(there)
-        with pytest.raises(gpubp.DeviceError, match="copy it there first"):
+        with pytest.raises(gpubp.DeviceError, match="hand it over as host data"):
             gpubp.Network(gpubp.Linear(1), 2, device=be).predict(there)
 
 

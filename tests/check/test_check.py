@@ -11,7 +11,7 @@ import pytest
 import gpubp
 from gpubp.activations import ACTIVATIONS, Activation
 from gpubp.backend import Backend
-from gpubp.check import error, tolerance
+from gpubp.check import error, networks, tolerance
 from gpubp.check.agreement import agreement
 from gpubp.check.gradients import FROM_KINKS, _distance, away_from_kinks
 from gpubp.data import digits
@@ -28,6 +28,53 @@ def test_a_wrong_pullback_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ACTIVATIONS, "tanh", broken)
     assert not gpubp.check.network(net).ok
     assert not gpubp.check.layer(gpubp.Activation("tanh")).ok
+
+
+def test_a_gradient_that_is_no_number_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Activation(ACTIVATIONS["tanh"].f, lambda xp, delta, a: delta * float("nan"))
+    monkeypatch.setitem(ACTIVATIONS, "tanh", broken)
+    for others in (True, False):  # with and without a backend to compare
+        if not others:
+            monkeypatch.setattr(networks, "others", lambda precision: [])
+        assert not gpubp.check.network(gpubp.Network(gpubp.MLP([4], 2, "tanh"), inputs=3)).ok
+        assert not gpubp.check.layer(gpubp.Sequential(gpubp.Linear(2), gpubp.Activation("tanh"))).ok
+
+
+@dataclass(frozen=True)
+class Scaled(gpubp.Layer):
+    """y = s x with one number s; `row` reads its shape as a user might not expect."""
+
+    swapped: bool = False
+
+    def build(self, inputs: tuple[int, ...]) -> gpubp.Spec:
+        return gpubp.Spec(inputs, {"s": gpubp.Param((), gpubp.Normal())})
+
+    def forward(self, be: Any, w: Any, x: Any, run: Any) -> tuple[Any, Any]:
+        s = be.xp.reshape(w.s, (-1,))[0] if self.swapped else w.s  # the first member's for all
+        return x * s, x
+
+    def backward(self, be: Any, w: Any, g: Any, ctx: Any, dy: Any, run: Any) -> Any:
+        g.add("s", be.xp.sum(be.xp.sum(dy * ctx, axis=-1, keepdims=True), axis=-2, keepdims=True))
+        return dy * w.s
+
+
+def test_a_number_as_a_parameter_belongs_to_its_member() -> None:
+    report = gpubp.check.layer(Scaled(), inputs=3)
+    assert report.ok, str(report)
+    assert report.broken_rule is None
+
+
+def test_members_that_are_mixed_up_are_found() -> None:
+    wrong = [
+        row.what for row in gpubp.check.layer(Scaled(swapped=True), inputs=3).rows if not row.ok
+    ]
+    assert wrong == ["output of two members, each as alone"]
+
+
+def test_one_device_alone_can_be_named() -> None:
+    net = gpubp.Network(gpubp.MLP([4], 2), inputs=3)
+    report = gpubp.check.network(net, device="cpu")
+    assert {row.backend for row in report.rows} == {"finite differences", "cpu"}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -62,11 +63,15 @@ def test_train_takes_its_options(capsys: pytest.CaptureFixture[str]) -> None:
         ("train digits --lr -1", 2, "lr is -1.0"),
         ("train digits --batch-size 0", 2, "batch_size is 0"),
         ("train digits --dtype float16", 2, "float16"),
-        ("train digits --device tpu", 1, "unknown device 'tpu'"),
+        ("train digits --device tpu", 2, "unknown device 'tpu'"),
         ("train digits --lr 1e30 --optimizer sgd --epochs 1", 1, "is not finite"),
         ("train digits --epochs 1 --save /no/such/folder/x", 2, "no folder"),
         ("check no-such-model", 2, "no file"),
-        ("check --device tpu", 1, ""),
+        ("check --device tpu", 2, "unknown device 'tpu'"),
+        ("check --device f", 2, "unknown device 'f'"),
+        ("train digits --device auto:1", 2, "'auto' chooses"),
+        ("train digits --save ''", 2, "cannot write"),
+        ("train digits --hidden 9999999999999", 1, "out of memory"),
         ("fly", 2, "invalid choice"),
         ("", 2, "required"),
     ],
@@ -74,7 +79,7 @@ def test_train_takes_its_options(capsys: pytest.CaptureFixture[str]) -> None:
 def test_exit_codes(
     arguments: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments.split()) == code
+    assert main(shlex.split(arguments)) == code
     assert said in capsys.readouterr().err
 
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import gpubp.backend
-from gpubp import losses
 from gpubp.activations import ACTIVATIONS
 from gpubp.backend import DTYPES, Backend
 from gpubp.backends import cuda
 from gpubp.backends.cpu import CpuBackend
 from gpubp.backends.standard import StandardBackend, guarded
 from gpubp.check.tolerance import error, tolerance
+from gpubp.losses import entropies, squares
 from gpubp.optimizers import OPTIMIZERS
 from gpubp.program.formula import trace
 from tests import compiled
@@ -118,9 +118,9 @@ def _own_formulas() -> list[tuple[Any, tuple[str, ...]]]:
         kinds = ("T",) * (states + 1 + len(method().numbers(1)))
         found.append((method.formula, kinds))
         found.append((guarded(method.formula, states), (*kinds, "bool")))
-    for formula in vars(losses).values():
+    for formula in (vars(squares) | vars(entropies)).values():
         first, *names = inspect.signature(formula).parameters if isfunction(formula) else [""]
-        if first == "xp" and formula.__module__ == losses.__name__:
+        if first == "xp" and formula.__module__.startswith("gpubp.losses"):
             # labels `t` are compared with the column numbers `j`; both are integers
             found.append(
                 (formula, tuple("I" if n in "jt" and "j" in names else "T" for n in names))

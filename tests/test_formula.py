@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpubp import optimizers
 from gpubp.backend import Backend
 from gpubp.backends.cuda import kernel_text
 from gpubp.check.tolerance import error, tolerance
+from gpubp.optimizers import SGD
 from gpubp.program.formula import trace
 from tests.conftest import OWN_FORMULAS, rng
 
@@ -104,7 +104,7 @@ def test_what_c_would_cut_to_a_whole_number_is_refused(how: str) -> None:
 
 def test_the_number_of_operands_is_checked() -> None:
     with pytest.raises(TypeError, match="sgd_update takes 3 operands, got 2"):
-        trace(optimizers.sgd_update, ("T", "T"))
+        trace(SGD.formula, ("T", "T"))
 
 
 def swap(xp: Any, a: Any, b: Any) -> tuple[Any, Any]:

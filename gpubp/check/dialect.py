@@ -5,17 +5,13 @@ It computes with NumPy in float64, and raises `BrokenRule` where a layer leaves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..backend import Array, Backend, Formula, select
 from ..errors import GpubpError
-from ..program.formula import BOOLEAN, FLOAT, INTEGER, UNSIGNED, trace
 
-_KINDS = {"f": FLOAT, "u": UNSIGNED, "i": INTEGER, "b": BOOLEAN}
 RULES = {
     1: "functions and operators of be.xp only; shapes are Python ints; no branch on values",
     2: "axes -1 and -2 only, reductions with keepdims=True; leading dimensions are never read",
@@ -150,16 +146,17 @@ def _elementwise(what: str, function: Callable[..., Any]) -> Callable[..., Diale
             raise BrokenRule(4, f"{what} mixes {sorted(str(x.dtype) for x in values)}")
         if not values:
             raise BrokenRule(4, f"{what} of Python numbers alone is float64, whatever the network")
-        return DialectArray(function(*[_values(x) for x in operands]))
+        return DialectArray(function(*[values_of(x) for x in operands]))
 
     return apply
 
 
-def _values(x: Any) -> Any:
+def values_of(x: Any) -> Any:
+    """The NumPy array behind a dialect array; anything else as it is."""
     return x.values if isinstance(x, DialectArray) else x
 
 
-class _Namespace:
+class Namespace:
     """What a layer finds at `be.xp`."""
 
     float64, float32, int64, uint32, bool = np.float64, np.float32, np.int64, np.uint32, np.bool_
@@ -190,87 +187,3 @@ class _Namespace:
     @staticmethod
     def matmul(a: DialectArray, b: DialectArray) -> DialectArray:
         return DialectArray(np.matmul(a.values, b.values))
-
-
-def _is_array(x: Any) -> bool:
-    return isinstance(x, DialectArray)
-
-
-class Dialect(Backend):
-    """The backend of that namespace; what is no layer's business goes to the plain CPU path."""
-
-    device, precision, dtype = "dialect", "float64", np.dtype(np.float64)
-
-    def __init__(self) -> None:
-        self.xp = _Namespace()
-        self._cpu = select("cpu", "float64")
-
-    def asarray(self, x: Any, dtype: str | None = None) -> Array:
-        return DialectArray(self._cpu.asarray(_values(x), dtype))
-
-    def adopt(self, x: Any) -> Array:
-        return self._cpu.adopt(x)
-
-    def to_numpy(self, x: Array) -> Any:
-        return self._cpu.to_numpy(_values(x))
-
-    def owns(self, x: Any) -> bool:
-        return isinstance(x, DialectArray)
-
-    def zeros(self, shape: tuple[int, ...]) -> Array:
-        return DialectArray(self._cpu.zeros(shape))
-
-    def arange(self, n: int, dtype: str) -> Array:
-        return DialectArray(self._cpu.arange(n, dtype))
-
-    def map(self, formula: Formula, *arguments: Any) -> Any:
-        kinds = tuple(_KINDS[_values(x).dtype.kind] if _is_array(x) else FLOAT for x in arguments)
-        try:
-            trace(formula, kinds)
-        except (AttributeError, TypeError) as error:
-            raise BrokenRule(1, f"be.map({formula.__name__}): {error}") from error
-        return formula(self.xp, *arguments)
-
-    def matmul(self, a: Array, b: Array) -> Array:
-        return self.xp.matmul(a, b)
-
-    def write(self, out: Array, value: Array) -> None:
-        self._cpu.write(out.values, self._checked(value))
-
-    def accumulate(self, out: Array, value: Array) -> None:
-        self._cpu.accumulate(out.values, self._checked(value))
-
-    def write_matmul(self, out: Array, a: Array, b: Array) -> None:
-        self._cpu.write_matmul(out.values, a.values, b.values)
-
-    def _checked(self, value: Any) -> Any:
-        if not isinstance(value, DialectArray):
-            raise BrokenRule(1, f"a gradient is a {type(value).__name__}, no array of be.xp")
-        return value.values
-
-    def take(self, x: Array, rows: Array) -> Array:
-        return DialectArray(self._cpu.take(_values(x), _values(rows)))
-
-    def bits(self, rows: int, columns: int, key: Array, stream: int, step: int) -> Array:
-        return DialectArray(self._cpu.bits(rows, columns, _values(key), stream, step))
-
-    def finite(self, flat: Array, value: Array, reach: Any) -> Any:
-        return self._cpu.finite(_values(flat), _values(value), reach)
-
-    def update(
-        self,
-        formula: Formula,
-        state: Sequence[Array],
-        arrays: Sequence[Array],
-        numbers: Sequence[Any],
-        ok: Any,
-    ) -> None:
-        new = formula(self.xp, *state, *arrays, *numbers)
-        for out, value in zip(state, new, strict=True):
-            self.write(out, value)
-
-    def activate(self) -> AbstractContextManager[Any]:
-        return nullcontext()
-
-    def synchronize(self) -> None:
-        return None

@@ -11,7 +11,8 @@ from ..layers import Layer
 from ..losses import SquaredError
 from ..run import Pass, Run
 from ..storage import Gradients, Layout, Shape, Spec, Views, views
-from .dialect import BrokenRule, Dialect, DialectArray
+from .dialect import BrokenRule, DialectArray
+from .dialect_backend import Dialect
 from .gradients import away_from_kinks, gradients
 from .networks import compare
 from .report import Report, Row

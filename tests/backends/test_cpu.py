@@ -9,7 +9,7 @@ import pytest
 
 import gpubp
 from gpubp.backends.cpu import _BLOCK, CpuBackend
-from gpubp.optimizers import adam_update
+from gpubp.optimizers.adam import adam_update
 from tests.conftest import rng
 
 NUMBERS = gpubp.Adam(0.01).numbers(3)

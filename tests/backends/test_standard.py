@@ -12,7 +12,7 @@ import gpubp
 from gpubp.backend import Backend
 from gpubp.backends.standard import StandardBackend
 from gpubp.check.tolerance import error, tolerance
-from gpubp.optimizers import momentum_update
+from gpubp.optimizers.sgd import momentum_update
 from tests.conftest import require, rng
 
 

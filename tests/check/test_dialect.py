@@ -10,7 +10,8 @@ import pytest
 
 import gpubp
 from gpubp.activations import ACTIVATIONS
-from gpubp.check.dialect import BrokenRule, Dialect
+from gpubp.check.dialect import BrokenRule
+from gpubp.check.dialect_backend import Dialect
 from gpubp.losses import LOSSES
 from gpubp.optimizers import OPTIMIZERS
 

@@ -15,6 +15,7 @@ from .losses import Loss
 from .optimizers import Optimizer
 from .run import Pass, Run
 from .seeds import Seeds
+from .slots import Slots
 from .storage import Shape
 
 
@@ -70,7 +71,7 @@ class Bound:
             self._pass = Pass(self.be, keys)
             self._run = Run(self._pass, "", self.arrays.state, self.spec)
             self._expect()
-        self.reset_optimizer()
+        self.slots = Slots(self.be, self.theta.shape, self.members)
 
     # -- arrays by name ------------------------------------------------------------------------
 
@@ -186,7 +187,7 @@ class Bound:
         Raises `NonFiniteError` that names the step and the layer, and `InputError` where there
         are no gradients.
         """
-        self.check_optimizer(optimizer)
+        self.slots.check(optimizer)
         if not self.arrays.written and self.arrays.params.places:
             raise InputError("step: there are no gradients; call backward first")
         with self.be.activate():
@@ -225,12 +226,12 @@ class Bound:
             self._stopped = [k for k, sound in enumerate(be.to_numpy(ok)[..., 0].flat) if not sound]
             if len(self._stopped) == len(self.seeds):
                 return ok
-        slots = self._slots_for(optimizer)
-        numbers = optimizer.numbers(self._t + 1)
+        slots = self.slots.of(optimizer)
+        numbers = optimizer.numbers(self.slots.updates + 1)
         be.update(optimizer.formula, [self.theta, *slots], [self.grad], numbers, ok)
         self.arrays.commit(self._pass.pending, ok)
         self._pass.pending = {}
-        self._t += 1
+        self.slots.updates += 1
         self._asked += 1
         self._pass.step += 1
         return ok
@@ -247,7 +248,7 @@ class Bound:
         least, most = int(taken.min()), int(taken.max())  # members are stopped one by one
         self._stopped = [k for k, count in enumerate(taken.flat) if count < asked]
         self._attempt = self._pass.step - asked + least + 1
-        self._t -= asked - most
+        self.slots.updates -= asked - most
         self._pass.step -= asked - most
         self._expect()
         return asked - least
@@ -284,32 +285,9 @@ class Bound:
                 return f"the gradient of {path!r}", path.rpartition(".")[0]
         return None
 
-    # -- the optimizer's slots -----------------------------------------------------------------
-
-    def check_optimizer(self, optimizer: Optimizer) -> None:
-        """Raise `InputError` unless this is an optimizer with a rate for each member."""
-        if not isinstance(optimizer, Optimizer):
-            raise InputError(f"the optimizer is {optimizer!r}; expected one such as gpubp.Adam()")
-        rates, largest = optimizer.lr, float(self.be.xp.finfo(self.be.dtype).max)
-        highest = max(rates) if isinstance(rates, tuple) else rates
-        if highest > largest:
-            raise InputError(f"lr {highest:g} is beyond {self.be.precision}, {largest:g}")
-        if isinstance(rates, tuple) and len(rates) != self.members:
-            raise InputError(f"{len(rates)} rates were given for {self.members} members")
-
     def reset_optimizer(self) -> None:
         """Forget the optimizer's slots and its count of updates."""
-        self._slots: dict[str, Array] = {}
-        self._slots_of: type[Optimizer] | None = None
-        self._t = 0
-
-    def _slots_for(self, optimizer: Optimizer) -> list[Array]:
-        if self._slots_of is not type(optimizer):
-            self.reset_optimizer()
-            shape = tuple(self.theta.shape)
-            self._slots = {name: self.be.zeros(shape) for name in optimizer.slots}
-            self._slots_of = type(optimizer)
-        return list(self._slots.values())
+        self.slots.reset()
 
 
 def _shape(given: Any) -> Shape:

@@ -9,7 +9,7 @@ from typing import Any
 from . import evaluation, inputs, io
 from .backend import Backend
 from .bound import Bound
-from .errors import InputError, whole
+from .errors import InputError
 from .history import Callback, History
 from .interrupts import Interrupts
 from .layers import Layer
@@ -18,7 +18,7 @@ from .losses import loss as named_loss
 from .optimizers import Adam, Optimizer
 from .optimizers import optimizer as named_optimizer
 from .progress import Bar
-from .training import Data, Trainer
+from .training import Data, Trainer, check_callbacks, check_counts, pair, record_names
 
 
 class Network(Bound):
@@ -101,16 +101,16 @@ class Network(Bound):
         """
         chosen = named_loss(loss)
         method = named_optimizer(Adam() if optimizer is None else optimizer)
-        self.check_optimizer(method)
-        _check_counts(1, epochs=epochs, batch_size=1 if batch_size is None else batch_size)
-        _check_counts(0, shuffle_seed=shuffle_seed)
-        _check_callbacks(callbacks)
+        self.slots.check(method)
+        check_counts(1, epochs=epochs, batch_size=1 if batch_size is None else batch_size)
+        check_counts(0, shuffle_seed=shuffle_seed)
+        check_callbacks(callbacks)
         with self.be.activate():
             data = self._data(x, y, sample_weight, chosen, check_finite, "")
             held_out = None
             if validation is not None:
-                pair = _pair(validation)
-                held_out = self._data(*pair, None, chosen, check_finite, "validation ")
+                held = pair(validation)
+                held_out = self._data(*held, None, chosen, check_finite, "validation ")
             size, seed = batch_size or data.n, shuffle_seed if shuffle else None
             bar = Bar(epochs * -(-data.n // min(size, data.n)), progress)
             trainer = Trainer(self, data, chosen, method, size, seed, bar.advance)
@@ -126,7 +126,7 @@ class Network(Bound):
     def _begin(self, loss: Loss, validated: bool, callbacks: Sequence[Callback]) -> None:
         """Tell the callbacks; where one refuses, everything is as it was."""
         before = self.loss, self.history
-        self.loss, self.history = loss, History(names=_names(loss, validated))
+        self.loss, self.history = loss, History(names=record_names(loss, validated))
         begun: list[Callback] = []
         try:
             for callback in callbacks:
@@ -286,30 +286,3 @@ def load(
         raise InputError(f"the description in {path} is incomplete or wrong: {error!r}") from error
     net.load_state_dict(arrays)
     return net
-
-
-def _check_counts(least: int, **counts: Any) -> None:
-    for name, count in counts.items():
-        if not whole(count) or count < least:
-            raise InputError(f"{name} is {count!r}; expected a whole number of at least {least}")
-
-
-def _pair(validation: Any) -> tuple[Any, Any]:
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise InputError("validation: give a pair (x, y)")
-    return validation[0], validation[1]
-
-
-def _check_callbacks(callbacks: Sequence[Callback]) -> None:
-    if not isinstance(callbacks, Sequence):
-        raise InputError(f"callbacks is {callbacks!r}; expected a list of gpubp.Callback")
-    for i, callback in enumerate(callbacks):
-        if not isinstance(callback, Callback):
-            raise InputError(f"callbacks[{i}] is {callback!r}; expected a gpubp.Callback")
-
-
-def _names(loss: Loss, validated: bool) -> tuple[str, ...]:
-    """The figures that each record of a fit will hold."""
-    names = ("epoch", "loss", "seconds")
-    figure = "val_r2" if loss.targets == "real" else "val_accuracy"
-    return (*names, "val_loss", figure) if validated else names

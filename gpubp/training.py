@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from .backend import Array
 from .bound import Bound
+from .errors import InputError, whole
 from .evaluation import Mean
+from .history import Callback
 from .interrupts import Interrupts
 from .losses import Loss
 from .optimizers import Optimizer
@@ -118,3 +120,33 @@ class Trainer:
         y, _ = net._forward(x, training=True)
         value, delta = self.loss.value_and_delta(be, y, t, w)
         raise net.diagnose(x, delta, value)
+
+
+def check_counts(least: int, **counts: Any) -> None:
+    """Raise `InputError` for a count that is no whole number or too small."""
+    for name, count in counts.items():
+        if not whole(count) or count < least:
+            raise InputError(f"{name} is {count!r}; expected a whole number of at least {least}")
+
+
+def pair(validation: Any) -> tuple[Any, Any]:
+    """Return `(x, y)` if that is what it is."""
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise InputError("validation: give a pair (x, y)")
+    return validation[0], validation[1]
+
+
+def check_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Raise `InputError` unless all of them are callbacks."""
+    if not isinstance(callbacks, Sequence):
+        raise InputError(f"callbacks is {callbacks!r}; expected a list of gpubp.Callback")
+    for i, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            raise InputError(f"callbacks[{i}] is {callback!r}; expected a gpubp.Callback")
+
+
+def record_names(loss: Loss, validated: bool) -> tuple[str, ...]:
+    """The figures that each record of a fit will hold."""
+    names = ("epoch", "loss", "seconds")
+    figure = "val_r2" if loss.targets == "real" else "val_accuracy"
+    return (*names, "val_loss", figure) if validated else names

@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     {"backend", "program.formula"},
     {"storage", "run", "inputs", "seeds", "arrays"},
     {"layers.*", "losses.*", "optimizers.*"},
-    {"diagnosis", "data.*"},
+    {"diagnosis", "data.*", "slots"},
     {"bound"},
     {"evaluation", "training", "history", "interrupts", "io", "progress"},
     {"network"},

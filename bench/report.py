@@ -47,10 +47,20 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    here = Path(__file__).resolve().parent
-    asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*"]
+    """The commit that was measured, `-dirty` if anything but recorded results differs from it."""
+    root = Path(__file__).resolve().parent.parent
+    commit = _git(root, "rev-parse", "--short", "HEAD")
+    if commit is None:
+        return None
+    changed = _git(root, "status", "--porcelain", "--", ".", ":!bench/results")
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(root: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

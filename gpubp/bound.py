@@ -226,6 +226,7 @@ class Bound:
             self._stopped = [k for k, sound in enumerate(be.to_numpy(ok)[..., 0].flat) if not sound]
             if len(self._stopped) == len(self.seeds):
                 return ok
+            ok = ok if self._stopped else True
         slots = self.slots.of(optimizer)
         numbers = optimizer.numbers(self.slots.updates + 1)
         be.update(optimizer.formula, [self.theta, *slots], [self.grad], numbers, ok)

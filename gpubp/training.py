@@ -68,8 +68,8 @@ class Trainer:
         for batch in range(self.batches):
             x, t, w = self._batch(batch, rows, order)
             value, ok = net.train_step(x, t, self.loss, self.optimizer, w)
-            last = batch + 1 == self.batches
-            self._verify(batch, ok, last or batch % _CHECK_EVERY == 0, rows, order)
+            now = batch % _CHECK_EVERY == 0 or batch + 1 == self.batches or interrupts.pending
+            self._verify(batch, ok, now, rows, order)
             self._add(mean, value, batch, order)
             self._on_batch(batch)
             if interrupts.pending:

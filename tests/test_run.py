@@ -56,6 +56,19 @@ def test_a_prediction_between_forward_and_step_loses_no_state(backend: Backend) 
     assert np.array_equal(host(nets[0])["1.mean"], host(nets[1])["1.mean"])
 
 
+@pytest.mark.parametrize("members", [None, 2])
+def test_fit_carries_state_from_batch_to_batch(backend: Backend, members: int | None) -> None:
+    body = gpubp.Sequential(Centre(), gpubp.Linear(3))
+    net, x = gpubp.Network(body, N_IN, device=backend, members=members), example(backend.precision)
+    net.fit(x, np.zeros((BATCH, 3)), loss="squared_error", epochs=3, batch_size=2, shuffle=False)
+    mean = np.zeros(N_IN)
+    for batch in 3 * [x[0:2], x[2:4], x[4:6]]:
+        mean = mean + 0.25 * (batch.mean(axis=0) - mean)
+    found = host(net)["0.mean"]
+    for member in [found] if members is None else found:
+        assert error(member, mean) <= tolerance(backend.precision, mean, k=2 * 9)
+
+
 def test_inference_keeps_no_state(backend: Backend) -> None:
     net, x = gpubp.Network(CENTRED, N_IN, device=backend), example(backend.precision)
     net.predict(x)

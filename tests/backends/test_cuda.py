@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -201,6 +202,28 @@ def test_a_bad_step_is_found_at_the_next_look(
     with pytest.raises(gpubp.NonFiniteError):
         fit(network(be), batches(40))
     assert len(asked) == 65  # looks are at batches 0, 64, 128, ... and at the last
+
+
+@pytest.mark.parametrize(("bad", "error"), [(None, KeyboardInterrupt), (5, gpubp.NonFiniteError)])
+def test_an_interrupt_settles_what_was_asked_for(
+    stand_in: Any, monkeypatch: pytest.MonkeyPatch, bad: int | None, error: type[BaseException]
+) -> None:
+    net, asked = network(CudaBackend(0, "float64")), []
+    take = net.train_step
+
+    def step(*arguments: Any) -> Any:
+        asked.append(None)
+        if len(asked) == 10:
+            signal.raise_signal(signal.SIGINT)
+        return take(*arguments)
+
+    monkeypatch.setattr(net, "train_step", step)
+    with pytest.raises(error):
+        fit(net, batches(bad))
+    assert len(asked) == 10
+    assert net.updates == (10 if bad is None else bad)
+    fit(net, batches())  # what was left behind is none of the next training's business
+    assert net.updates == (10 if bad is None else bad) + BATCHES
 
 
 def test_a_bad_step_of_a_later_epoch_has_its_number(stand_in: Any) -> None:

@@ -35,7 +35,8 @@ class StandardBackend(Backend):
         name = getattr(xp, "__name__", str(xp)).removeprefix("array_api_compat.")
         quoted = re.search(r"'([^']+)'", str(device))  # Device('x') is shown as x
         self.device = name if device is None else f"{name}:{quoted[1] if quoted else device}"
-        self._array_type = type(self.zeros((1,)))
+        example = self.zeros((1,))
+        self._array_type, self._home = type(example), getattr(example, "device", None)
         self._refuse_without_views()
 
     def _refuse_without_views(self) -> None:
@@ -75,9 +76,8 @@ class StandardBackend(Backend):
         return np.from_dlpack(x, device="cpu", copy=True)
 
     def owns(self, x: Any) -> bool:
-        if not isinstance(x, self._array_type):
-            return False
-        return not self._device or bool(x.device == self._device["device"])
+        on = isinstance(x, self._array_type) and getattr(x, "device", None) == self._home
+        return bool(on)
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         return self.xp.zeros(shape, dtype=self.dtype, **self._device)

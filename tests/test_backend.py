@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import gpubp
-from gpubp.backend import Backend, owner, select
+from gpubp.backend import Backend, owner, remember, select
 from gpubp.backends.cpu import CpuBackend
+from gpubp.backends.standard import StandardBackend
 from tests.conftest import forget, require
 
 
@@ -131,6 +132,18 @@ def test_the_owner_of_an_array_is_found(backend: Backend) -> None:
     found = owner(y)
     assert found.owns(y)
     assert (found.device, found.precision) == (backend.device, backend.precision)
+
+
+def test_the_owner_is_a_backend_of_the_arrays_device() -> None:
+    strict = require("array_api_strict")
+    devices = [None, strict.Device("device1"), strict.Device("device2")]
+    backends = [StandardBackend(strict, device, "float64") for device in devices]
+    for backend in backends:
+        remember(backend)
+    for backend in backends:
+        x = backend.zeros((2, 2))
+        assert owner(x).device == backend.device  # another test may hold one of the same
+        assert [other.owns(x) for other in backends] == [other is backend for other in backends]
 
 
 def test_an_array_of_no_network_is_refused() -> None:

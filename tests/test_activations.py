@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gpubp
 from gpubp.activations import ACTIVATIONS, Activation
 from gpubp.backend import Backend
 from gpubp.check.tolerance import error, tolerance
+from gpubp.cli import main
 from tests.conftest import require, rng
 
 STEP = 1e-6
@@ -113,3 +115,24 @@ def test_keeps_names_what_the_pullback_takes() -> None:
     kept = {name: activation.keeps for name, activation in ACTIVATIONS.items()}
     assert {name for name, keeps in kept.items() if keeps == "z"} == {"softplus", "silu", "gelu"}
     assert set(kept.values()) == {"z", "a"}
+
+
+def cube(xp: Any, z: Any) -> Any:
+    return z * z * z
+
+
+def cube_pullback(xp: Any, delta: Any, z: Any) -> Any:
+    return delta * (3.0 * z * z)
+
+
+def test_one_entry_makes_an_activation_known_everywhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backend: Backend
+) -> None:
+    """In the layers, the checks, the kernels of each device and the command line."""
+    monkeypatch.setitem(ACTIVATIONS, "cube", Activation(cube, cube_pullback))
+    net = gpubp.Network(gpubp.MLP([4], 1, activation="cube"), inputs=2, device=backend)
+    x = np.asarray([[0.5, -0.5], [1.0, 0.25]])
+    history = net.fit(x, x[:, :1], loss="squared_error", epochs=20, optimizer=gpubp.SGD(0.01))
+    assert history["loss"][-1] < history["loss"][0]
+    assert gpubp.check.layer(gpubp.Activation("cube")).ok
+    assert main(["train", "digits", "--activation", "cube", "--hidden", "8", "--epochs", "1"]) == 0

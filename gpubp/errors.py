@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
 class GpubpError(Exception):
@@ -57,6 +57,9 @@ class NonFiniteError(GpubpError, ArithmeticError):
         super().__init__(message)
         self.step = step
         self.layer = layer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.step, self.layer)
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

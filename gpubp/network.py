@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from . import evaluation, inputs, io
+from . import evaluation, inputs, io, pickling
 from .backend import Backend
 from .bound import Bound
 from .errors import InputError
@@ -244,6 +244,14 @@ class Network(Bound):
         The optimizer's slots are not in it: a later `fit` begins with fresh ones.
         """
         io.save(self, path, self.loss, self.epochs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {"loss": self.loss, "history": self.history, "epochs": self.epochs}
+        return {"network": pickling.state_of(self), **own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pickling.restore(self, state["network"])
+        self.loss, self.history, self.epochs = state["loss"], state["history"], state["epochs"]
 
     def __repr__(self) -> str:
         members = "" if self.members is None else f", members={self.members}"

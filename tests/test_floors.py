@@ -21,7 +21,7 @@ FLOORS: list[set[str]] = [
     {"layers.*", "losses.*", "optimizers.*"},
     {"diagnosis", "data.*", "slots"},
     {"bound"},
-    {"evaluation", "training", "history", "interrupts", "io", "progress"},
+    {"evaluation", "training", "history", "interrupts", "io", "pickling", "progress"},
     {"network"},
     {"check.*"},
     {"cli.*", "__main__"},

@@ -12,7 +12,7 @@ import numpy as np
 from gpubp.backend import Array, Formula
 from gpubp.errors import DeviceError
 
-from .standard import StandardBackend, apart, guarded
+from .standard import StandardBackend
 
 _BLOCK = 32768  # elements: the temporaries of an update stay in the second-level cache
 
@@ -70,33 +70,15 @@ class CpuBackend(StandardBackend):
         sound = math.isfinite(value) and norm * max(1.0, reach) < self._largest
         return True if sound else np.asarray([False])
 
-    def update(
-        self,
-        formula: Formula,
-        state: Sequence[Array],
-        arrays: Sequence[Array],
-        numbers: Sequence[Any],
-        ok: Any,
+    def _replace(
+        self, formula: Formula, state: Sequence[Array], arrays: Sequence[Array], numbers: list[Any]
     ) -> None:
-        numbers = self.per_member(numbers)
-        if ok is not True:
-            formula, numbers = guarded(formula, len(state)), [*numbers, ok]
         *lead, size = state[0].shape
         block = max(_BLOCK // math.prod(lead), 1024)
         if size <= block:
-            self._update(formula, state, arrays, numbers)
+            super()._replace(formula, state, arrays, numbers)
             return
         for start in range(0, size, block):
             part = (..., slice(start, start + block))
-            self._update(formula, [s[part] for s in state], [a[part] for a in arrays], numbers)
-
-    def _update(
-        self,
-        formula: Formula,
-        state: Sequence[Array],
-        arrays: Sequence[Array],
-        numbers: Sequence[Any],
-    ) -> None:
-        new = formula(self.xp, *state, *arrays, *numbers)
-        for out, value in zip(state, apart(self.xp, state, new), strict=True):
-            np.copyto(out, value, casting="no")
+            old, given = [s[part] for s in state], [a[part] for a in arrays]
+            super()._replace(formula, old, given, numbers)

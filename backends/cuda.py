@@ -17,7 +17,7 @@ from gpubp.bits import bits, words
 from gpubp.errors import DeviceError
 from gpubp.program.formula import BOOLEAN, FLOAT, INTEGER, UNSIGNED, Kernel, trace
 
-from .standard import StandardBackend, guarded, same_type
+from .standard import StandardBackend, same_type
 
 _INSTALL = (
     "install it with pip install 'gpubp[cuda13]' (or 'gpubp[cuda12]' for an older driver; with a "
@@ -84,8 +84,7 @@ class CudaBackend(StandardBackend):
         return self._cupy.asnumpy(x)
 
     def map(self, formula: Formula, *arguments: Any) -> Any:
-        kinds = tuple(map(_kind, arguments))
-        return _fused(self._cupy.ElementwiseKernel, formula, kinds, self.precision)(*arguments)
+        return self._kernel(formula, arguments)(*arguments)
 
     def accumulate(self, out: Array, value: Array) -> None:
         same_type(out, value)
@@ -102,20 +101,15 @@ class CudaBackend(StandardBackend):
     def finite(self, flat: Array, value: Array, reach: Any) -> Any:
         return self._sound(flat, value, reach)  # stays on the device: nobody waits
 
-    def update(
-        self,
-        formula: Formula,
-        state: Sequence[Array],
-        arrays: Sequence[Array],
-        numbers: Sequence[Any],
-        ok: Any,
+    def _replace(
+        self, formula: Formula, state: Sequence[Array], arrays: Sequence[Array], numbers: list[Any]
     ) -> None:
-        operands = [*state, *arrays, *self.per_member(numbers), ok]
+        operands = [*state, *arrays, *numbers]
+        self._kernel(formula, operands)(*operands, *state)
+
+    def _kernel(self, formula: Formula, operands: Sequence[Any]) -> Any:
         kinds = tuple(map(_kind, operands))
-        kernel = _fused(
-            self._cupy.ElementwiseKernel, guarded(formula, len(state)), kinds, self.precision
-        )
-        kernel(*operands, *state)
+        return _fused(self._cupy.ElementwiseKernel, formula, kinds, self.precision)
 
     def activate(self) -> AbstractContextManager[Any]:
         device: AbstractContextManager[Any] = self._cupy.cuda.Device(self.index)

@@ -128,9 +128,15 @@ class StandardBackend(Backend):
         numbers: Sequence[Any],
         ok: Any,
     ) -> None:
-        numbers = self.per_member(numbers)
+        operands = self.per_member(numbers)
         if ok is not True:
-            formula, numbers = guarded(formula, len(state)), [*numbers, ok]
+            formula, operands = guarded(formula, len(state)), [*operands, ok]
+        self._replace(formula, state, arrays, operands)
+
+    def _replace(
+        self, formula: Formula, state: Sequence[Array], arrays: Sequence[Array], numbers: list[Any]
+    ) -> None:
+        """Write the new state over the old."""
         new = self.map(formula, *state, *arrays, *numbers)
         for out, value in zip(state, apart(self.xp, state, new), strict=True):
             self.write(out, value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +26,20 @@ class Pass:
     step: int = 0
     wants_input_gradient: bool = False
     pending: dict[str, Array] = field(default_factory=dict)
+    replaying: bool = False
+
+
+class State:
+    """The running state of one layer by name: as it was left by its last use in this pass."""
+
+    def __init__(self, shared: Pass, prefix: str, committed: Views) -> None:
+        self._shared, self._prefix, self._committed = shared, prefix, committed
+
+    def __getattr__(self, name: str) -> Array:
+        committed = getattr(self._committed, name)
+        if self._shared.replaying:
+            return committed
+        return self._shared.pending.get(self._prefix + name, committed)
 
 
 class Run:
@@ -39,15 +55,29 @@ class Run:
     """
 
     def __init__(
-        self, shared: Pass, path: str, state: Views, spec: Spec, on_entry: bool = True
+        self,
+        shared: Pass,
+        path: str,
+        state: Views,
+        spec: Spec,
+        on_entry: bool = True,
+        use: str = "",
     ) -> None:
-        self.path, self.state = path, state
-        self._shared, self._on_entry = shared, on_entry
-        self._names = frozenset(spec.state)
         prefix = f"{path}." if path else ""
-        self._prefix = prefix
+        self.path, self.state = path, State(shared, prefix, state)
+        self._shared, self._on_entry, self._prefix, self._use = shared, on_entry, prefix, use
+        self._names = {name: getattr(state, name) for name in spec.state}
+        self._parts = path, state, spec, on_entry
+        self._uses: dict[int, Run] = {}
         self.children = tuple(
-            Run(shared, prefix + name, getattr(state, name), child, on_entry and name in spec.entry)
+            Run(
+                shared,
+                prefix + name,
+                getattr(state, name),
+                child,
+                on_entry and name in spec.entry,
+                use,
+            )
             for name, child in spec.children.items()
         )
         self.__dict__.update(zip(spec.children, self.children, strict=True))
@@ -74,18 +104,36 @@ class Run:
         names for `stream`.
         """
         shared = self._shared
-        number = zlib.crc32(f"{self.path}/{stream}".encode())
+        number = zlib.crc32(f"{self.path}{self._use}/{stream}".encode())
         return shared.be.bits(*shape, shared.keys, number, shared.step & 0xFFFFFFFF)
 
     def put(self, name: str, value: Array) -> None:
         """Hand in the next value of running state `name`; it counts after a finite step."""
         if name not in self._names:
             raise AttributeError(f"layer {self.path!r} declares no running state {name!r}")
-        if value.shape != getattr(self.state, name).shape:
-            wanted = getattr(self.state, name).shape
+        if value.shape != self._names[name].shape:
+            wanted = self._names[name].shape
             raise ValueError(f"state {name!r} was put with shape {value.shape}, not {wanted}")
-        if self._shared.training:
+        if self._shared.training and not self._shared.replaying:
             self._shared.pending[self._prefix + name] = value
+
+    def use(self, number: int) -> Run:
+        """This run for one of several uses of a layer in a pass, with random streams of its own.
+
+        Weights and running state stay shared; each use goes on from the state the last one put.
+        """
+        if number not in self._uses:
+            self._uses[number] = Run(self._shared, *self._parts, f"{self._use}@{number}")
+        return self._uses[number]
+
+    @contextmanager
+    def replay(self) -> Iterator[None]:
+        """Inside, a forward pass is made for the second time: what it puts does not count."""
+        before, self._shared.replaying = self._shared.replaying, True
+        try:
+            yield
+        finally:
+            self._shared.replaying = before
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"run has no {name!r}, and layer {self.path!r} no such child")

@@ -18,22 +18,31 @@ Shape: TypeAlias = tuple[int, ...]
 _ALIGN = 16
 # What `w`, `g` and `run` have of their own.
 _TAKEN = {
-    "add", "add_matmul", "bits", "children", "path", "put", "state", "step", "training",
-    "wants_input_gradient",
+    "add", "add_matmul", "bits", "children", "path", "put", "replay", "state", "step", "training",
+    "use", "wants_input_gradient",
 }  # fmt: skip
+KINDS = ("weight", "bias", "norm", "slope")
 
 
 @dataclass(frozen=True)
 class Param:
     """The shape of a named array and the initialiser `(rng, shape) -> values` that fills it.
 
+    `kind` is `"weight"`, `"bias"`, `"norm"` (gain and shift of a normalisation) or `"slope"` (of an
+    activation): weight decay and penalties are for weights alone unless they are told otherwise.
+
     >>> import gpubp
-    >>> Param((3, 2), gpubp.HeNormal()).shape
-    (3, 2)
+    >>> Param((3, 2), gpubp.HeNormal()).kind
+    'weight'
     """
 
     shape: Shape
     init: Any
+    kind: str = "weight"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"a parameter is of kind {self.kind!r}; expected one of {KINDS}")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Linear(Layer):
             raise InputError(f"Linear takes rows of numbers, each example has shape {inputs}")
         params = {"W": Param((inputs[0], self.n_out), initializer(self.W))}
         if self.b is not None:
-            params["b"] = Param((self.n_out,), initializer(self.b))
+            params["b"] = Param((self.n_out,), initializer(self.b), kind="bias")
         return Spec((self.n_out,), params)
 
     def forward(self, be: Backend, w: Views, x: Array, run: Run) -> tuple[Array, Array]:

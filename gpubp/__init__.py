@@ -23,7 +23,25 @@ from .initializers import (
 from .layers import MLP, Activation, Layer, Linear, Sequential
 from .losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, SquaredError
 from .network import Network, load
-from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer
+from .optimizers import (
+    L1,
+    L2,
+    SGD,
+    Adam,
+    AdamW,
+    AdaptiveClip,
+    Clip,
+    ClipGlobalNorm,
+    ClipNorm,
+    ClipValue,
+    ElasticNet,
+    MaxNorm,
+    Momentum,
+    Nesterov,
+    Optimizer,
+    Penalty,
+)
+from .schedules import Schedule
 from .storage import Param, Spec
 
 if TYPE_CHECKING:
@@ -32,18 +50,26 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "L1",
+    "L2",
     "MLP",
     "SGD",
     "Activation",
     "Adam",
     "AdamW",
+    "AdaptiveClip",
     "Backend",
     "BinaryCrossEntropy",
     "Callback",
+    "Clip",
+    "ClipGlobalNorm",
+    "ClipNorm",
+    "ClipValue",
     "Constant",
     "CrossEntropy",
     "DeviceError",
     "EarlyStopping",
+    "ElasticNet",
     "GlorotNormal",
     "GlorotUniform",
     "GpubpError",
@@ -55,6 +81,7 @@ __all__ = [
     "Layer",
     "Linear",
     "Loss",
+    "MaxNorm",
     "MeanSquaredError",
     "Momentum",
     "Nesterov",
@@ -63,6 +90,8 @@ __all__ = [
     "Normal",
     "Optimizer",
     "Param",
+    "Penalty",
+    "Schedule",
     "Sequential",
     "Spec",
     "SquaredError",

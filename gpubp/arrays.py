@@ -30,9 +30,10 @@ class Arrays:
         self.grad = be.zeros((*lead, self.params.size))
         self._state = be.asarray(seeds.draw(self._running, members, lead))
         self.written: set[str] = set()
+        self._frozen: set[str] = set()
         self.w = views(be, spec, self.params, self.theta, "params")
         gradients = views(be, spec, self.params, self.grad, "params")
-        self.g = Gradients(be, "", gradients, spec, self.written)
+        self.g = Gradients(be, "", gradients, spec, self.written, self._frozen)
         self.state = views(be, spec, self._running, self._state, "state")
 
     def parameter(self, path: str) -> Array:
@@ -95,13 +96,24 @@ class Arrays:
         view = self.params.view
         return {p: self._copy(view(self._be, self.grad, p)) for p in self.params.places}
 
+    def set_frozen(self, paths: Sequence[str]) -> None:
+        """Take no gradients of the named parameters, from the next backward pass on."""
+        self._frozen.clear()
+        self._frozen.update(paths)
+        self.written.clear()
+        for path in paths:
+            self._clear(path)
+
     def finish_gradients(self) -> None:
         """Set the gradients to zero that no layer has added to since the last step."""
-        if len(self.written) == len(self.params.places):
+        if len(self.written) + len(self._frozen) == len(self.params.places):
             return
-        for path in self.params.places.keys() - self.written:
-            out = self.params.view(self._be, self.grad, path)
-            self._be.write(out, self._be.zeros(tuple(out.shape)))
+        for path in self.params.places.keys() - self.written - self._frozen:
+            self._clear(path)
+
+    def _clear(self, path: str) -> None:
+        out = self.params.view(self._be, self.grad, path)
+        self._be.write(out, self._be.zeros(tuple(out.shape)))
 
     def sound_state(self, pending: Mapping[str, Array]) -> Array:
         """Whether new running state is finite, per member `(..., 1)`."""

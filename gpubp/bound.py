@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from . import inputs, seeds
@@ -15,8 +15,8 @@ from .losses import Loss
 from .optimizers import Optimizer
 from .run import Pass, Run
 from .seeds import Seeds
-from .slots import Slots
 from .storage import Shape
+from .updates import Updates
 
 
 class Context(NamedTuple):
@@ -37,12 +37,6 @@ class Bound:
     >>> bound.n_parameters, bound.state_dict()["W"].shape
     (8, (4, 3, 2))
     """
-
-    _alive: Array
-    _taken: Array
-    _asked: int
-    _attempt: int = 1
-    _stopped: Sequence[int] = ()
 
     def __init__(
         self,
@@ -70,8 +64,7 @@ class Bound:
             keys = self.be.asarray(seeds.keys(self.seeds, self._lead), "uint32")
             self._pass = Pass(self.be, keys)
             self._run = Run(self._pass, "", self.arrays.state, self.spec)
-            self._expect()
-        self.slots = Slots(self.be, self.theta.shape, self.members)
+            self.steps = Updates(self.be, self.arrays, self._pass, self._lead)
 
     # -- arrays by name ------------------------------------------------------------------------
 
@@ -134,6 +127,31 @@ class Bound:
         with self.be.activate():
             self.arrays.load_state_dict(state, strict)
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The parameters that training leaves as they are."""
+        return self.steps.frozen
+
+    def freeze(self, *on: str) -> None:
+        """Leave the named parameters as they are in training: groups or paths, see `gpubp.groups`.
+
+        No gradient is taken of them, and neither decay nor slots move. What was frozen before
+        stays frozen. Raises `InputError` for names that the network does not have.
+
+        >>> import gpubp
+        >>> net = Bound(gpubp.MLP([4], 2), 3)
+        >>> net.freeze("0")
+        >>> net.frozen
+        ('0.W', '0.b')
+        """
+        with self.be.activate():
+            self.steps.freeze(tuple(dict.fromkeys((*self.frozen, *on))))
+
+    def unfreeze(self) -> None:
+        """Train all parameters again."""
+        with self.be.activate():
+            self.steps.freeze(())
+
     def gradients(self) -> dict[str, Array]:
         """Return copies of the gradients by path, on the device.
 
@@ -185,85 +203,33 @@ class Bound:
         """Update the weights from the gradients; a step that is not finite changes nothing.
 
         Raises `NonFiniteError` that names the step and the layer, and `InputError` where there
-        are no gradients.
+        are no gradients, or the optimizer is not for this network.
         """
-        self.slots.check(optimizer)
+        self.steps.check(optimizer)
         if not self.arrays.written and self.arrays.params.places:
             raise InputError("step: there are no gradients; call backward first")
         with self.be.activate():
-            ok = self._update(optimizer, self.be.zeros(self._lead))
-            bad = ok is not True and not bool(self.be.xp.all(ok))
-            self.settle()
-        if bad:
+            sound = self.steps.apply(optimizer, self.be.zeros(self._lead))
+            lost = self.steps.settle()
+        if lost or not sound:
             raise self.diagnose(*self._last)
 
     def train_step(
         self, x: Array, t: Array, loss: Loss, optimizer: Optimizer, w: Array | None = None
-    ) -> tuple[Array, Any]:
+    ) -> tuple[Array, bool]:
         """One forward, loss, backward and update for arrays that are on the device already.
 
-        Returns the loss and whether the step was finite; see `Backend.finite`.
+        Returns the loss and whether the step was finite; see `Updates.apply`.
         """
         self.arrays.written.clear()
         y, context = self._forward(x, True)
         value, delta = loss.value_and_delta(self.be, y, t, w)
         self._backward(context, delta)
-        return value, self._update(optimizer, value)
-
-    def _update(self, optimizer: Optimizer, value: Array) -> Any:
-        be = self.be
-        self._attempt = self._pass.step + 1
-        self.arrays.finish_gradients()
-        self.arrays.written.clear()
-        ok = be.finite(self.grad, value, optimizer.lr)
-        if self._pass.pending:
-            ok = self.arrays.sound_state(self._pass.pending) & ok
-        if be.deferred:
-            ok = self._alive & ok
-            self._taken = self._taken + be.xp.astype(ok, be.xp.int64)
-            self._alive = ok & be.xp.all(ok)  # after a bad step of one, all stand still
-        elif ok is not True:
-            self._stopped = [k for k, sound in enumerate(be.to_numpy(ok)[..., 0].flat) if not sound]
-            if len(self._stopped) == len(self.seeds):
-                return ok
-            ok = ok if self._stopped else True
-        slots = self.slots.of(optimizer)
-        numbers = optimizer.numbers(self.slots.updates + 1)
-        be.update(optimizer.formula, [self.theta, *slots], [self.grad], numbers, ok)
-        self.arrays.commit(self._pass.pending, ok)
-        self._pass.pending = {}
-        self.slots.updates += 1
-        self._asked += 1
-        self._pass.step += 1
-        return ok
-
-    def settle(self) -> int:
-        """Wait for the device; return how many of the last steps a bad one prevented, itself too.
-
-        Where the device is `deferred`, steps are asked for ahead of knowing whether the last was
-        finite. The counts of updates are put right here.
-        """
-        if not self.be.deferred:
-            return 0
-        taken, asked = self.be.to_numpy(self._taken)[..., 0], self._asked
-        least, most = int(taken.min()), int(taken.max())  # members are stopped one by one
-        self._stopped = [k for k, count in enumerate(taken.flat) if count < asked]
-        self._attempt = self._pass.step - asked + least + 1
-        self.slots.updates -= asked - most
-        self._pass.step -= asked - most
-        self._expect()
-        return asked - least
-
-    def _expect(self) -> None:
-        """Begin to count afresh which of the steps asked for were taken."""
-        nothing = self.be.zeros((*self._lead, 1))
-        self._alive = nothing == 0.0
-        self._taken = self.be.xp.astype(nothing, self.be.xp.int64)
-        self._asked = 0
+        return value, self.steps.apply(optimizer, value)
 
     def diagnose(self, x: Array, delta: Array, value: Array | None = None) -> NonFiniteError:
         """Return the error that names the first layer which is not finite on this batch."""
-        be, arrays, step = self.be, self.arrays, self._attempt
+        be, arrays, step = self.be, self.arrays, self.steps.attempt
         with be.activate():
             left = self._first_unsound_gradient()  # of all passes since the last step
             arrays.written.clear()
@@ -276,7 +242,7 @@ class Bound:
             if found is None and value is not None and not bool(be.xp.all(be.xp.isfinite(value))):
                 found = "the loss", "loss"
         what, path = found or ("the length of the step", "loss")
-        members = "" if self.members is None else f" of members {self._stopped}"
+        members = "" if self.members is None else f" of members {self.steps.stopped}"
         advice = f"the step{members} was not taken: try a lower rate or scaled inputs"
         return NonFiniteError(f"step {step}: {what} is not finite; {advice}", step, path)
 
@@ -288,7 +254,7 @@ class Bound:
 
     def reset_optimizer(self) -> None:
         """Forget the optimizer's slots and its count of updates."""
-        self.slots.reset()
+        self.steps.slots.reset()
 
 
 def _shape(given: Any) -> Shape:

@@ -101,7 +101,7 @@ class Network(Bound):
         """
         chosen = named_loss(loss)
         method = named_optimizer(Adam() if optimizer is None else optimizer)
-        self.slots.check(method)
+        self.steps.check(method)
         check_counts(1, epochs=epochs, batch_size=1 if batch_size is None else batch_size)
         check_counts(0, shuffle_seed=shuffle_seed)
         check_callbacks(callbacks)

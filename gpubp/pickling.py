@@ -16,12 +16,12 @@ def state_of(net: Bound) -> dict[str, Any]:
 
     >>> import gpubp
     >>> sorted(state_of(gpubp.Network(gpubp.Linear(1), inputs=2)))[:4]
-    ['arrays', 'device', 'dtype', 'inputs']
+    ['arrays', 'device', 'dtype', 'frozen']
     """
     be = net.be
     if type(select(be.device, be.precision)) is not type(be):
         raise DeviceError(f"a network on {be.device}, which no name selects, cannot be pickled")
-    slots = net.slots
+    slots = net.steps.slots
     return {
         "layer": net.layer,
         "inputs": net.inputs,
@@ -32,6 +32,8 @@ def state_of(net: Bound) -> dict[str, Any]:
         "slots": {name: be.to_numpy(array) for name, array in slots.arrays.items()},
         "optimizer": (slots.kind, slots.updates),
         "updates": net.updates,
+        "frozen": net.frozen,
+        "rate_scale": net.steps.rate_scale,
     }
 
 
@@ -40,10 +42,13 @@ def restore(net: Bound, state: dict[str, Any]) -> None:
     state = dict(state)
     arrays, slots = state.pop("arrays"), state.pop("slots")
     kind, slot_updates = state.pop("optimizer")
-    updates = state.pop("updates")
+    updates, frozen = state.pop("updates"), state.pop("frozen")
+    rate_scale = state.pop("rate_scale")
     net.__init__(**state)  # type: ignore[misc]
     net.load_state_dict(arrays)
     net.restore_updates(updates)
-    net.slots.kind, net.slots.updates = kind, slot_updates
+    net.freeze(*frozen)
+    net.steps.rate_scale = rate_scale
+    net.steps.slots.kind, net.steps.slots.updates = kind, slot_updates
     with net.be.activate():
-        net.slots.arrays = {name: net.be.asarray(array) for name, array in slots.items()}
+        net.steps.slots.arrays = {name: net.be.asarray(array) for name, array in slots.items()}

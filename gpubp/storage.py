@@ -162,16 +162,17 @@ class Gradients:
     """The gradients of one layer; `add` is the only way in, so that uses accumulate.
 
     The first addition of a step overwrites, so nothing need be cleared; `written` is shared by
-    the tree and names what holds a value of this step.
+    the tree and names what holds a value of this step, `frozen` what needs no gradient.
     """
 
     def __init__(
-        self, be: Backend, path: str, arrays: Views, spec: Spec, written: set[str]
-    ) -> None:
-        self._be, self._written = be, written
+        self, be: Backend, path: str, arrays: Views, spec: Spec, written: set[str],
+        frozen: set[str] | frozenset[str] = frozenset(),
+    ) -> None:  # fmt: skip
+        self._be, self._written, self._frozen = be, written, frozen
         self._places = {name: (path + name, getattr(arrays, name)) for name in spec.params}
         self.children = tuple(
-            Gradients(be, f"{path}{name}.", getattr(arrays, name), child, written)
+            Gradients(be, f"{path}{name}.", getattr(arrays, name), child, written, frozen)
             for name, child in spec.children.items()
         )
         self.__dict__.update(zip(spec.children, self.children, strict=True))
@@ -184,6 +185,8 @@ class Gradients:
         path, out = self._places[name]
         if value.shape != out.shape:
             raise ValueError(f"a gradient for {path!r} of shape {value.shape}, not {out.shape}")
+        if path in self._frozen:
+            return
         if path in self._written:
             self._be.accumulate(out, value)
         else:
@@ -193,6 +196,8 @@ class Gradients:
     def add_matmul(self, name: str, a: Array, b: Array) -> None:
         """Add the product of `a` and `b` to the gradient of parameter `name`."""
         path, out = self._places[name]
+        if path in self._frozen:
+            return
         if path in self._written:
             self._be.accumulate(out, self._be.matmul(a, b))
         else:

@@ -110,11 +110,11 @@ class Trainer:
         """Raise for a step that was not finite: at once on the host, at a cadence on a device."""
         net, be = self.net, self.net.be
         if be.deferred:
-            lost = net.settle() if now else 0
+            lost = net.steps.settle() if now else 0
             if not lost:
                 return
             batch -= lost - 1
-        elif ok is True:
+        elif ok:
             return
         x, t, w = self._batch(batch, rows, order)
         y, _ = net._forward(x, training=True)

@@ -115,7 +115,7 @@ def _own_formulas() -> list[tuple[Any, tuple[str, ...]]]:
         found += [(activation.f, ("T",)), (activation.pullback, ("T", "T"))]
     for method in OPTIMIZERS.values():
         states = 1 + len(method.slots)
-        kinds = ("T",) * (states + 1 + len(method().numbers(1)))
+        kinds = ("T",) * (states + 1 + len(method().numbers(1, 0.1)))
         found.append((method.formula, kinds))
         found.append((guarded(method.formula, states), (*kinds, "bool")))
     for formula in (vars(squares) | vars(entropies)).values():

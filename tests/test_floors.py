@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"activations", "initializers", "bits"},
+    {"activations", "initializers", "bits", "schedules"},
     {"backend", "program.formula"},
-    {"storage", "run", "inputs", "seeds", "arrays"},
+    {"storage", "run", "inputs", "seeds", "arrays", "groups"},
     {"layers.*", "losses.*", "optimizers.*"},
     {"diagnosis", "data.*", "slots"},
+    {"updates"},
     {"bound"},
     {"evaluation", "training", "history", "interrupts", "io", "pickling", "progress"},
     {"network"},
@@ -125,7 +126,7 @@ def test_formulas_know_errors_alone(name: str) -> None:
 
 
 FORMULAS = [n for n in MODULES if n.startswith(("layers", "losses", "optimizers"))]
-FORMULAS += ["activations", "initializers", "bits"]
+FORMULAS += ["activations", "initializers", "bits", "schedules"]
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -30,12 +30,14 @@ def test_the_table_above_holds_every_optimizer() -> None:
 
 def steps(be: Backend, method: Optimizer, gradients: Any) -> list[Any]:
     """Weights and slots after an update with each gradient, from the same start."""
-    shape = gradients.shape[1:]
-    state = [be.asarray(rng(5).normal(size=shape)), *(be.zeros(shape) for _ in method.slots)]
-    ok = be.asarray(np.ones(1)) == 1.0 if be.deferred else True
-    for t, g in enumerate(gradients, start=1):
-        be.update(method.formula, state, [be.asarray(g)], method.numbers(t), ok)
-    return [be.to_numpy(s) for s in state]
+    n = gradients.shape[1]
+    net = gpubp.Network(gpubp.Linear(n, b=None), 1, device=be)
+    net.load_state_dict({"W": rng(5).normal(size=(1, n))})
+    for g in gradients:
+        net.arrays.g.add("W", be.asarray(g[None, :]))
+        net.step(method)
+    flat = [net.theta, *net.steps.slots.arrays.values()]
+    return [be.to_numpy(array)[:n] for array in flat]
 
 
 def in_torch(name: str, w: Any) -> Any:

@@ -46,7 +46,7 @@ def test_training_goes_on_as_if_nothing_had_happened(copied: Any, chosen: dict[s
     assert np.array_equal(twin.theta, before)  # they share nothing
     twin.fit(X, Y, epochs=2, **OPTIONS)
     assert np.array_equal(twin.theta, net.theta)
-    assert twin.slots.updates == net.slots.updates
+    assert twin.steps.slots.updates == net.steps.slots.updates
 
 
 def predict(net: gpubp.Network) -> Any:

@@ -25,7 +25,7 @@ OPTIMIZERS: list[tuple[gpubp.Optimizer, Any]] = [
     (gpubp.Nesterov(0.1), lambda o, w: o.SGD(w, lr=0.1, momentum=0.9, nesterov=True)),
     (gpubp.Adam(0.05, eps=1e-3), lambda o, w: o.Adam(w, lr=0.05, eps=1e-3)),
     (
-        gpubp.AdamW(0.05, eps=1e-3, weight_decay=0.1),
+        gpubp.AdamW(0.05, eps=1e-3, weight_decay=0.1, decay_on="all"),
         lambda o, w: o.AdamW(w, lr=0.05, eps=1e-3, weight_decay=0.1),
     ),
 ]

@@ -28,7 +28,7 @@ def mlp(dtype: str = "float64", **chosen: Any) -> gpubp.Network:
 
 def bits_of(net: gpubp.Network) -> dict[str, bytes]:
     named = {path: value.tobytes() for path, value in net.state_dict().items()}
-    return named | {f"slot {name}": slot.tobytes() for name, slot in net.slots.arrays.items()}
+    return named | {f"slot {name}": slot.tobytes() for name, slot in net.steps.slots.arrays.items()}
 
 
 def close(given: Any, expected: Any, k: int = 100) -> bool:
@@ -225,8 +225,8 @@ def test_where_one_member_diverges_the_others_take_the_step() -> None:
     for path in state:
         assert close(state[path][0], second.state_dict()[path])
         assert close(state[path][1], first.state_dict()[path])
-    assert close(net.slots.arrays["v"][0], second.slots.arrays["v"])
-    assert close(net.slots.arrays["v"][1], first.slots.arrays["v"])
+    assert close(net.steps.slots.arrays["v"][0], second.steps.slots.arrays["v"])
+    assert close(net.steps.slots.arrays["v"][1], first.steps.slots.arrays["v"])
     assert raised.value.step == 2
     assert "the step of members [1] was not taken" in str(raised.value)
 

@@ -14,7 +14,7 @@ def sgd_update(xp: Namespace, w: Array, g: Array, lr: Any) -> tuple[Array]:
     return (w - lr * g,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
     """w <- w - lr g: gradient descent, by example, mini-batch or full batch as the data comes.
 
@@ -35,11 +35,11 @@ def momentum_update(
     return w - lr * v, v
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Momentum(Optimizer):
     """v <- mu v + g; w <- w - lr v (Polyak, 1964), mu = `momentum`.
 
-    >>> Momentum(0.1, momentum=0.9).numbers(1)
+    >>> Momentum(momentum=0.9).numbers(1, 0.1)
     (0.1, 0.9)
     """
 
@@ -48,8 +48,8 @@ class Momentum(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("v",)
     formula: ClassVar[Callable[..., Any]] = staticmethod(momentum_update)
 
-    def numbers(self, t: int) -> tuple[Any, ...]:
-        return self.lr, self.momentum
+    def numbers(self, t: int, lr: Any) -> tuple[Any, ...]:
+        return lr, self.momentum
 
 
 def nesterov_update(
@@ -59,7 +59,7 @@ def nesterov_update(
     return w - lr * (g + mu * v), v
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Nesterov(Momentum):
     """v <- mu v + g; w <- w - lr (g + mu v): Nesterov's momentum in Sutskever's form (2013).
 

@@ -12,7 +12,7 @@ from gpubp.backends.cpu import _BLOCK, CpuBackend
 from gpubp.optimizers.adam import adam_update
 from tests.conftest import rng
 
-NUMBERS = gpubp.Adam(0.01).numbers(3)
+NUMBERS = gpubp.Adam().numbers(3, 0.01)
 
 
 @pytest.mark.parametrize("how", ["write", "accumulate", "write_matmul", "update"])

@@ -119,7 +119,7 @@ def launches(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("method", [gpubp.SGD(0.1), gpubp.Momentum(), gpubp.Adam(), gpubp.AdamW()])
 def test_an_update_is_one_kernel(launches: Any, method: gpubp.Optimizer) -> None:
     *state, g = launches.arrays[: 2 + len(method.slots)]
-    launches.be.update(method.formula, state, [g], method.numbers(1), launches.ok)
+    launches.be.update(method.formula, state, [g], method.numbers(1, method.lr), launches.ok)
     assert launches.kernel.launched == 1
 
 

@@ -118,7 +118,7 @@ def test_every_loss_obeys(name: str, soft: bool, weighted: bool) -> None:
 def test_every_optimizer_obeys(name: str) -> None:
     be, method = Dialect(), OPTIMIZERS[name]()
     state = [be.asarray(np.ones(5)) for _ in range(1 + len(method.slots))]
-    be.update(method.formula, state, [be.asarray(np.ones(5))], method.numbers(1), True)
+    be.update(method.formula, state, [be.asarray(np.ones(5))], method.numbers(1, method.lr), True)
     assert (state[0].values < 1.0).all()
 
 

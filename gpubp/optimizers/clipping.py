@@ -1,0 +1,136 @@
+"""Limits on the gradient, against explosion: applied to the whole gradient before the update."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from ..activations import Array, Namespace
+from ..backend import Backend
+from ..errors import InputError
+from ..groups import On, chosen, names
+from ..storage import Layout
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The base: called with the flat parameters and gradients `(..., n)`, it changes the latter.
+
+    Each member of an ensemble is clipped by its own norms.
+
+    >>> import gpubp
+    >>> adam = gpubp.Adam(1e-3, clip=gpubp.ClipGlobalNorm(1.0))
+    >>> adam.clip
+    ClipGlobalNorm(limit=1.0)
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name == "on":
+                continue
+            real = isinstance(value, Real) and not isinstance(value, bool)
+            if not real or not 0 < value < math.inf:
+                kind = type(self).__name__
+                raise InputError(f"{kind}: {name} is {value!r}; expected a finite number > 0")
+
+    def paths(self, layout: Layout) -> list[str]:
+        """The parameters that it is for; `InputError` for a name that none has."""
+        return list(layout.places)
+
+    def __call__(self, be: Backend, layout: Layout, theta: Array, grad: Array) -> None:
+        raise TypeError(f"{type(self).__name__} does not say how to clip")
+
+
+def clamped(xp: Namespace, g: Array, limit: Any) -> Array:
+    return xp.minimum(xp.maximum(g, -limit), limit)
+
+
+class ClipValue(Clip):
+    """g <- min(max(g, -limit), limit), element by element.
+
+    >>> ClipValue(0.5)
+    ClipValue(limit=0.5)
+    """
+
+    def __call__(self, be: Backend, layout: Layout, theta: Array, grad: Array) -> None:
+        be.write(grad, be.map(clamped, grad, self.limit))
+
+
+def scale_to(xp: Namespace, norm: Array, limit: Any) -> Array:
+    return xp.minimum(limit / (norm + 1e-6), 1.0)  # the 1e-6 is torch's
+
+
+class ClipGlobalNorm(Clip):
+    """g <- g min(1, limit / ||g||), the norm over all parameters (Pascanu et al., 2013).
+
+    A norm whose square is beyond the network's dtype is found all the same.
+
+    >>> ClipGlobalNorm(1.0).limit
+    1.0
+    """
+
+    def __call__(self, be: Backend, layout: Layout, theta: Array, grad: Array) -> None:
+        xp = be.xp
+        largest = xp.maximum(xp.max(xp.abs(grad), axis=-1, keepdims=True), _TINY)
+        part = grad / largest
+        norm = largest * xp.sqrt(xp.sum(part * part, axis=-1, keepdims=True))
+        be.write(grad, grad * be.map(scale_to, norm, self.limit))
+
+
+class ClipNorm(Clip):
+    """g <- g min(1, limit / ||g||) for each parameter array by itself.
+
+    >>> ClipNorm(1.0).limit
+    1.0
+    """
+
+    def __call__(self, be: Backend, layout: Layout, theta: Array, grad: Array) -> None:
+        clip = ClipGlobalNorm(self.limit)
+        for place in layout.places.values():
+            clip(be, layout, theta, grad[..., place.start : place.stop])
+
+
+def unit_scale(xp: Namespace, w_norm: Array, g_norm: Array, limit: Any, eps: Any) -> Array:
+    most = limit * xp.maximum(w_norm, eps)
+    return xp.minimum(most / xp.maximum(g_norm, 1e-6), 1.0)
+
+
+@dataclass(frozen=True)
+class AdaptiveClip(Clip):
+    """g_j <- g_j min(1, limit max(||w_j||, eps) / ||g_j||) for the weights w_j into unit j.
+
+    The units of a matrix are its columns; a vector is one unit (Brock et al., 2021). `on` names
+    the parameters: the authors leave out the output layer.
+
+    >>> AdaptiveClip(0.01, on=("0", "2")).eps
+    0.001
+    """
+
+    limit: float = 0.01
+    eps: float = 1e-3
+    on: On = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = names("AdaptiveClip", self.on)
+        object.__setattr__(self, "on", self.on if isinstance(self.on, str) else given)
+
+    def paths(self, layout: Layout) -> list[str]:
+        return chosen(layout, "AdaptiveClip", self.on)
+
+    def __call__(self, be: Backend, layout: Layout, theta: Array, grad: Array) -> None:
+        xp = be.xp
+        for path in self.paths(layout):
+            w, g = layout.row(be, theta, path), layout.row(be, grad, path)
+            axis = -2 if len(layout.places[path].param.shape) > 1 else -1
+            w_norm = xp.sqrt(xp.sum(w * w, axis=axis, keepdims=True))
+            g_norm = xp.sqrt(xp.sum(g * g, axis=axis, keepdims=True))
+            be.write(g, g * be.map(unit_scale, w_norm, g_norm, self.limit, self.eps))
+
+
+_TINY = 1e-30
+"""Divides a gradient that is all zero; far below any that counts."""

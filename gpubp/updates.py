@@ -1,0 +1,213 @@
+"""From gradients to new weights: one update, guarded, for all members at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .arrays import Arrays
+from .backend import Array, Backend
+from .errors import InputError
+from .groups import chosen, spread
+from .optimizers import MaxNorm, Optimizer
+from .optimizers.penalties import coefficients, penalised, shrunk
+from .optimizers.steps import decaying, partly
+from .run import Pass
+from .slots import Slots
+from .storage import Shape
+
+
+class Updates:
+    """The optimizer's part of a network: slots, frozen parameters, and which members go on.
+
+    Where the backend is `deferred`, updates are asked for ahead of knowing whether the last was
+    finite; `settle` puts the counts right.
+
+    >>> import gpubp
+    >>> net = gpubp.Network(gpubp.Linear(1), inputs=2)
+    >>> net.updates, net.frozen
+    (0, ())
+    """
+
+    _moving: Array
+    _alive: Array
+    _taken: Array
+    _asked: int
+
+    def __init__(self, be: Backend, arrays: Arrays, shared: Pass, lead: Shape) -> None:
+        self._be, self._arrays, self._pass, self._lead = be, arrays, shared, lead
+        self.slots = Slots(be, arrays.theta.shape)
+        self.rate_scale: Any = 1.0
+        """A factor on the rate, such as a plateau of the validation loss asks for; see there."""
+        self.frozen: tuple[str, ...] = ()
+        self.tolerant = False
+        """Whether a member whose step is not finite stands still while the others go on."""
+        self.halted = np.zeros(lead, dtype=bool)
+        self.stopped: Sequence[int] = ()
+        """The members whose last step was not finite."""
+        self.attempt = 1
+        """The number of the last update that was tried, counted from 1."""
+        self._kept: dict[Any, Any] = {}
+        self._expect()
+
+    # -- what is asked for ---------------------------------------------------------------------
+
+    def check(self, optimizer: Optimizer, count: int = 1) -> None:
+        """Raise `InputError` unless this is an optimizer that can make `count` updates here."""
+        if not isinstance(optimizer, Optimizer):
+            raise InputError(f"the optimizer is {optimizer!r}; expected one such as gpubp.Adam()")
+        if isinstance(optimizer.lr, tuple) and self._lead != (len(optimizer.lr),):
+            members = self._lead[0] if self._lead else None
+            raise InputError(f"{len(optimizer.lr)} rates were given for {members} members")
+        optimizer.check(self._arrays.params)
+        done = self.slots.updates if self.slots.fits(optimizer) else 0
+        if optimizer.length is not None and done + count > optimizer.length:
+            raise InputError(
+                f"the schedule of the rate ends after {optimizer.length} updates; {done} were made "
+                f"and {count} more are asked for: give it more steps, or what follows with .then()"
+            )
+        rates, largest = optimizer.rate(done + 1), float(np.finfo(self._be.precision).max)
+        if np.max(rates) > largest:
+            raise InputError(f"lr {np.max(rates):g} is beyond {self._be.precision}, {largest:g}")
+
+    def freeze(self, paths: tuple[str, ...]) -> None:
+        """Keep the named parameters as they are from now on."""
+        wanted = chosen(self._arrays.params, "freeze", paths) if paths else []
+        self._arrays.set_frozen(wanted)
+        self.frozen = tuple(wanted)
+        self._kept.pop("moves", None)
+
+    def halt(self, members: Any) -> None:
+        """Let members stand still from now on; a truth for each."""
+        self.halted = self.halted | np.asarray(members)
+        self._moving = self._be.asarray(~self.halted[..., None], "bool")
+        if self._be.deferred:
+            self._alive = self._alive & self._moving
+
+    def go_on(self) -> None:
+        """Let all members go on again."""
+        self.halted = np.zeros(self._lead, dtype=bool)
+        self._expect()
+
+    # -- one update ----------------------------------------------------------------------------
+
+    def apply(self, optimizer: Optimizer, value: Array) -> bool:
+        """Update the weights from the gradients of a batch whose loss was `value`.
+
+        Returns whether the step was finite for every member that goes on; a member for which it
+        was not keeps everything. A deferred device returns True, and `settle` tells.
+        """
+        be, arrays = self._be, self._arrays
+        self.attempt = self._pass.step + 1
+        t = self.slots.updates + 1 if self.slots.fits(optimizer) else 1
+        lr = np.asarray(optimizer.rate(t)) * self.rate_scale
+        rate: Any = float(lr) if lr.ndim == 0 else lr
+        arrays.finish_gradients()
+        arrays.written.clear()
+        self._regularise(optimizer)
+        ok = be.finite(arrays.grad, value, rate)
+        if self._pass.pending:
+            ok = arrays.sound_state(self._pass.pending) & ok
+        sound, ok = self._guard(ok)
+        if not sound and len(self.stopped) == max(1, int(np.prod(self._lead))):
+            return False
+        self._replace(optimizer, t, rate, ok)
+        arrays.commit(self._pass.pending, ok)
+        self._pass.pending = {}
+        self.slots.updates += 1
+        self._asked += 1
+        self._pass.step += 1
+        return sound
+
+    def _regularise(self, optimizer: Optimizer) -> None:
+        be, arrays = self._be, self._arrays
+        if optimizer.penalties:
+            l1, l2 = self._once(("penalty", optimizer.penalties), coefficients)
+            if l1 is None:
+                be.write(arrays.grad, be.map(shrunk, arrays.grad, arrays.theta, l2))
+            else:
+                be.write(arrays.grad, be.map(penalised, arrays.grad, arrays.theta, l1, l2))
+        if optimizer.clip is not None:
+            optimizer.clip(be, arrays.params, arrays.theta, arrays.grad)
+
+    def _once(self, key: tuple[str, Any], make: Any) -> Any:
+        """What was made of the layout for this key, the last of its sort only."""
+        sort, what = key
+        if self._kept.get(sort, (None,))[0] != what:
+            self._kept[sort] = what, make(self._be, self._arrays.params, what)
+        return self._kept[sort][1]
+
+    def _guard(self, ok: Any) -> tuple[bool, Any]:
+        """Whether all is well, and for which members the update is made (True: for all)."""
+        if self._be.deferred:
+            ok = self._alive & ok
+            self._taken = self._taken + self._be.xp.astype(ok, self._be.xp.int64)
+            # after a bad step of one, all stand still, unless a member may be lost
+            self._alive = ok if self.tolerant else ok & self._be.xp.all(ok | ~self._moving)
+            return True, ok
+        if ok is True:
+            return True, (self._moving if self.halted.any() else True)
+        bad = ~self._be.to_numpy(ok)[..., 0] & ~self.halted
+        if self.tolerant and bad.any():
+            self.halt(bad)
+            return True, self._moving
+        self.stopped = np.flatnonzero(bad).tolist()
+        return not self.stopped, ok & self._moving
+
+    def _replace(self, optimizer: Optimizer, t: int, rate: Any, ok: Any) -> None:
+        be, theta = self._be, self._arrays.theta
+        state = [theta, *self.slots.of(optimizer)]
+        formula, arrays = optimizer.formula, [self._arrays.grad]
+        numbers = list(optimizer.numbers(t, rate))
+        if optimizer.weight_decay:
+            formula = decaying(formula, len(state))
+            arrays.append(self._once(("decay", optimizer.decay_on), _mask))
+            numbers.append(rate * optimizer.weight_decay)
+        if self.frozen:
+            formula = partly(formula, len(state), len(arrays))
+            arrays.append(self._once(("moves", self.frozen), _all_but))
+        be.update(formula, state, arrays, numbers, ok)
+        if isinstance(optimizer.max_norm, MaxNorm):
+            optimizer.max_norm.project(be, self._arrays.params, theta, ok, self.frozen)
+
+    # -- a device that works ahead of the host -------------------------------------------------
+
+    def settle(self) -> int:
+        """Wait for the device; return how many of the last steps a bad one prevented, itself too.
+
+        The counts of updates are put right here.
+        """
+        if not self._be.deferred:
+            return 0
+        taken, asked = self._be.to_numpy(self._taken)[..., 0], self._asked
+        going = ~self.halted
+        behind = (taken < asked) & going
+        most = int(taken[going].max()) if going.any() else 0
+        if self.tolerant:
+            self.halted = self.halted | behind
+            behind = behind & False
+        least = int(taken[behind].min()) if behind.any() else asked
+        self.stopped = np.flatnonzero(behind).tolist()
+        self.attempt = self._pass.step - asked + least + 1
+        self.slots.updates -= asked - most
+        self._pass.step -= asked - most
+        self._expect()
+        return asked - least
+
+    def _expect(self) -> None:
+        """Begin to count afresh which of the steps asked for were taken."""
+        be = self._be
+        self._moving = be.asarray(~self.halted[..., None], "bool")
+        self._alive = self._moving
+        self._taken = be.xp.astype(be.zeros((*self._lead, 1)), be.xp.int64)
+        self._asked = 0
+
+
+def _mask(be: Backend, layout: Any, on: Any) -> Array:
+    return spread(be, layout, dict.fromkeys(chosen(layout, "weight_decay", on), 1.0))
+
+
+def _all_but(be: Backend, layout: Any, frozen: Any) -> Array:
+    return spread(be, layout, {p: 1.0 for p in layout.places if p not in frozen})

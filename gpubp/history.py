@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from .errors import InputError, nearest, whole
 
 Record = dict[str, Any]
@@ -70,6 +72,7 @@ class EarlyStopping(Callback):
 
     The weights of the best epoch are restored, unless `restore_best` is false. `mode` is
     `"min"`, `"max"`, or None: the largest for names that end in accuracy or r2, else the least.
+    In an ensemble each member stops by itself, as it would alone; training ends with the last.
     Raises `InputError` for a patience below 1 and a figure that the records do not hold.
 
     >>> EarlyStopping(patience=3).monitor
@@ -95,26 +98,46 @@ class EarlyStopping(Callback):
         self._sign = -1.0 if larger else 1.0
 
     def on_fit_begin(self, net: Any) -> None:
-        if net.members is not None:
-            raise InputError("EarlyStopping stops one network, not an ensemble of members")
         known = net.history.names
         if self.monitor not in known:
             hint = "; give validation=" if self.monitor.startswith("val_") else ""
             message = f"EarlyStopping: there will be no {self.monitor!r}{hint}"
             raise InputError(f"{message} ({nearest(self.monitor, known)})")
-        self._best, self._waited, self.best_epoch = float("inf"), 0, 0
+        self._best = np.full(net.members or 1, np.inf)
+        self._epochs = np.full(net.members or 1, net.epochs)
         self._weights: dict[str, Any] | None = None
 
+    @property
+    def best_epoch(self) -> Any:
+        """The epoch of the best figure; in an ensemble, that of each member."""
+        epochs = self._epochs.tolist()
+        return epochs if len(epochs) > 1 else epochs[0]
+
     def on_epoch_end(self, net: Any, record: Record) -> str | None:
-        figure = self._sign * record[self.monitor]
-        if figure < self._best - self.min_delta:
-            self._best, self._waited, self.best_epoch = figure, 0, record["epoch"]
-            self._weights = net.state_dict() if self.restore_best else None
+        figures = self._sign * np.atleast_1d(np.asarray(record[self.monitor], dtype=float))
+        going = ~np.atleast_1d(net.steps.halted)
+        better = (figures < self._best - self.min_delta) & going
+        self._best = np.where(better, figures, self._best)
+        self._epochs = np.where(better, record["epoch"], self._epochs)
+        if self.restore_best and better.any():
+            self._keep(net, better)
+        done = going & (record["epoch"] - self._epochs >= self.patience)
+        if not done.any():
             return None
-        self._waited += 1
-        if self._waited < self.patience:
-            return None
+        if net.members is not None:
+            net.steps.halt(done)
+            if not net.steps.halted.all():
+                return None
         return f"{self.monitor} has not improved since epoch {self.best_epoch}"
+
+    def _keep(self, net: Any, better: Any) -> None:
+        new = net.state_dict()
+        if self._weights is None or better.all():
+            self._weights = new
+            return
+        for k in np.flatnonzero(better).tolist():
+            for path, array in new.items():
+                self._weights[path][k, ...] = array[k, ...]
 
     def on_fit_end(self, net: Any, history: History) -> None:
         if self._weights is not None:

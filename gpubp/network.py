@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from . import evaluation, inputs, io, pickling
+from . import evaluation, inputs, io, pickling, restarts
 from .backend import Backend
 from .bound import Bound
-from .errors import InputError
+from .errors import InputError, NonFiniteError
 from .history import Callback, History
 from .interrupts import Interrupts
 from .layers import Layer
@@ -18,6 +18,7 @@ from .losses import loss as named_loss
 from .optimizers import Adam, Optimizer
 from .optimizers import optimizer as named_optimizer
 from .progress import Bar
+from .restarts import Restarts
 from .training import Data, Trainer, check_callbacks, check_counts, pair, record_names
 
 
@@ -62,6 +63,9 @@ class Network(Bound):
     history: History = History()
     """The records of the last `fit`."""
 
+    restarts: Restarts | None = None
+    """What became of each of the networks of the last `fit(restarts=...)`."""
+
     epochs: int = 0
     """How many epochs were trained, over all calls of `fit`."""
 
@@ -81,6 +85,8 @@ class Network(Bound):
         callbacks: Sequence[Callback] = (),
         check_finite: bool = True,
         progress: bool = False,
+        restarts: int | None = None,
+        keep: str = "best",
     ) -> History:
         """Train, and return a record of each epoch; a second call goes on where this one ended.
 
@@ -95,10 +101,18 @@ class Network(Bound):
         `callbacks` are told of each epoch; `progress` shows a line for each on standard error.
         `check_finite=False` skips the look for NaN and infinities in the data.
 
+        `restarts=K` trains K networks at once, with the seeds `seed`, `seed + 1`, ..., each as it
+        would be alone, and keeps the best: by the loss of the validation data, if there are any,
+        at the end. A member that meets a step which is not finite is left out. What became of
+        each stands in `net.restarts`, with `keep="all"` also the ensemble of all of them.
+
         Raises `InputError` before anything is changed, and `NonFiniteError` where a step would
         have made NaN or an infinity: that step is not taken. Ctrl-C ends the step under way,
         keeps the records in `net.history` and raises KeyboardInterrupt.
         """
+        if restarts is not None:
+            how = {k: v for k, v in locals().items() if k not in ("self", "restarts", "keep")}
+            return self._restart(restarts, keep, how)
         chosen = named_loss(loss)
         method = named_optimizer(Adam() if optimizer is None else optimizer)
         self.steps.check(method)
@@ -121,7 +135,39 @@ class Network(Bound):
                 bar.close()
                 for callback in callbacks:
                     callback.on_fit_end(self, self.history)
+                self.steps.go_on()
         return self.history
+
+    def _restart(self, count: int, keep: str, how: dict[str, Any]) -> History:
+        """Train `count` networks as `how` says; become the best of them."""
+        restarts.check(self, count, keep)
+        together = restarts.ensemble(self, count)
+        try:
+            together.fit(**how)
+        except KeyboardInterrupt:
+            if together.updates:
+                self._choose(together, keep, how)
+            raise
+        self._choose(together, keep, how)
+        return self.history
+
+    def _choose(self, together: Network, keep: str, how: dict[str, Any]) -> None:
+        x, y = how["validation"] or (how["x"], how["y"])
+        w = None if how["validation"] else how["sample_weight"]
+        losses = together.evaluate(x, y, sample_weight=w)["loss"]
+        self.restarts = restarts.outcome(together, losses, keep)
+        self._become(together, self.restarts.best)
+
+    def _become(self, together: Network, k: int) -> None:
+        """Take over everything from member `k` of an ensemble."""
+        self.load_state_dict({path: a[k, ...] for path, a in together.state_dict().items()})
+        self.take_seed(together.seeds[k])
+        self.restore_updates(together.updates)
+        slots, theirs = self.steps.slots, together.steps.slots
+        slots.kind, slots.updates = theirs.kind, theirs.updates
+        slots.arrays = {name: a[k, ...] for name, a in theirs.arrays.items()}
+        self.loss, self.epochs = together.loss, together.epochs
+        self.history = restarts.alone(together.history, k)
 
     def _begin(self, loss: Loss, validated: bool, callbacks: Sequence[Callback]) -> None:
         """Tell the callbacks; where one refuses, everything is as it was."""
@@ -158,6 +204,9 @@ class Network(Bound):
                 self.history.records.append(record)
                 bar.show(record)
                 reasons = [callback.on_epoch_end(self, record) for callback in callbacks]
+                if self.steps.lost.all():
+                    raise NonFiniteError("no member is left: each met a step that was not finite; "
+                                         "try a lower rate", self.updates, "loss")  # fmt: skip
                 self.history.stopped = "; ".join(str(reason) for reason in reasons if reason)
                 if self.history.stopped:
                     return

@@ -45,6 +45,8 @@ class Updates:
         self.tolerant = False
         """Whether a member whose step is not finite stands still while the others go on."""
         self.halted = np.zeros(lead, dtype=bool)
+        self.lost = np.zeros(lead, dtype=bool)
+        """The members that stand still, and those of them whose step was not finite."""
         self.stopped: Sequence[int] = ()
         """The members whose last step was not finite."""
         self.attempt = 1
@@ -87,8 +89,8 @@ class Updates:
             self._alive = self._alive & self._moving
 
     def go_on(self) -> None:
-        """Let all members go on again."""
-        self.halted = np.zeros(self._lead, dtype=bool)
+        """Let all members go on again, but for those that were lost."""
+        self.halted = self.lost.copy()
         self._expect()
 
     # -- one update ----------------------------------------------------------------------------
@@ -151,6 +153,7 @@ class Updates:
             return True, (self._moving if self.halted.any() else True)
         bad = ~self._be.to_numpy(ok)[..., 0] & ~self.halted
         if self.tolerant and bad.any():
+            self.lost = self.lost | bad
             self.halt(bad)
             return True, self._moving
         self.stopped = np.flatnonzero(bad).tolist()
@@ -186,7 +189,7 @@ class Updates:
         behind = (taken < asked) & going
         most = int(taken[going].max()) if going.any() else 0
         if self.tolerant:
-            self.halted = self.halted | behind
+            self.lost, self.halted = self.lost | behind, self.halted | behind
             behind = behind & False
         least = int(taken[behind].min()) if behind.any() else asked
         self.stopped = np.flatnonzero(behind).tolist()

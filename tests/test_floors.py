@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"diagnosis", "data.*", "slots"},
     {"updates"},
     {"bound"},
-    {"evaluation", "training", "history", "interrupts", "io", "pickling", "progress"},
+    {"evaluation", "training", "history", "interrupts", "io", "pickling", "progress", "restarts"},
     {"network"},
     {"check.*"},
     {"cli.*", "__main__"},

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import gpubp
+from gpubp.backend import Backend
+from tests.conftest import as_alone, rng
 
 X = np.random.default_rng(4).normal(size=(8, 3))
 Y = np.arange(8) % 2
@@ -155,8 +157,24 @@ def test_a_figure_that_will_not_be_there_is_refused_before_the_first_step(
     assert (net.updates, bits_of(net)) == (0, bits_of(mlp()))
 
 
-def test_early_stopping_refuses_an_ensemble() -> None:
-    net = mlp(members=2)
-    with pytest.raises(gpubp.InputError, match="not an ensemble"):
-        net.fit(X, Y, validation=(X, Y), callbacks=[gpubp.EarlyStopping()])
-    assert net.updates == 0
+def test_each_member_stops_as_it_would_alone(backend: Backend) -> None:
+    draw = rng(8)
+    x, y = draw.normal(size=(20, 3)), draw.integers(0, 2, 20)
+    held_out = draw.normal(size=(30, 3)), draw.integers(0, 2, 30)
+    how: dict[str, Any] = {"epochs": 12, "optimizer": gpubp.Adam(0.05), "validation": held_out}
+
+    def trained(**network: Any) -> tuple[gpubp.Network, gpubp.EarlyStopping]:
+        net = gpubp.Network(gpubp.MLP([6], 2), 3, device=backend, **network)
+        early = gpubp.EarlyStopping(patience=2)
+        net.fit(x, y, callbacks=[early], **how)
+        return net, early
+
+    together, early = trained(seed=0, members=4)
+    assert len(set(early.best_epoch)) > 1  # they do not all end at the same time
+    assert not together.steps.halted.any()
+    for k in range(4):
+        alone, early_alone = trained(seed=k)
+        assert early.best_epoch[k] == early_alone.best_epoch
+        for path, array in alone.state_dict().items():
+            member = backend.to_numpy(together.state_dict()[path])[k]
+            assert as_alone(backend, member, backend.to_numpy(array), k=20 * 12)

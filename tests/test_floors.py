@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"activations", "initializers", "bits", "schedules"},
+    {"activations", "initializers", "bits", "schedules", "special"},
     {"backend", "program.formula"},
     {"storage", "run", "inputs", "seeds", "arrays", "groups"},
     {"layers.*", "losses.*", "optimizers.*"},
@@ -121,12 +121,12 @@ def test_no_circle() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FLOORS[1]))
-def test_formulas_know_errors_alone(name: str) -> None:
-    assert own(name) <= {"errors"}
+def test_formulas_know_errors_and_each_other_alone(name: str) -> None:
+    assert own(name) <= {"errors", *FLOORS[1]}
 
 
 FORMULAS = [n for n in MODULES if n.startswith(("layers", "losses", "optimizers"))]
-FORMULAS += ["activations", "initializers", "bits", "schedules"]
+FORMULAS += sorted(FLOORS[1])
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -35,6 +35,10 @@ class BrokenRule(GpubpError):  # noqa: N818 - it names a rule, it is not a misha
         self.rule = rule
 
 
+class _UnknownError(BrokenRule, AttributeError):
+    """A name that the namespace lacks: `getattr` with a default may ask for one."""
+
+
 class _Shape:
     """The shape of a dialect array, of which only the last two lengths may be read."""
 
@@ -167,7 +171,7 @@ class Namespace:
             return _elementwise(f"xp.{name}", getattr(np, name))
         if name in ("sum", "mean", "max", "min"):
             return self._reduction(name)
-        raise BrokenRule(1, f"xp.{name} is not one of the functions that can be traced")
+        raise _UnknownError(1, f"xp.{name} is not one of the functions that can be traced")
 
     @staticmethod
     def _reduction(name: str) -> Callable[..., DialectArray]:

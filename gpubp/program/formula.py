@@ -25,7 +25,8 @@ _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 _BITWISE = {"and": "&", "or": "|", "xor": "^", "rshift": ">>", "lshift": "<<"}
 _CALLS = {
-    "exp": "exp", "log": "log", "log1p": "log1p", "tanh": "tanh", "sqrt": "sqrt", "abs": "fabs",
+    "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "tanh": "tanh", "erf": "erf",
+    "sqrt": "sqrt", "abs": "fabs",
 }  # fmt: skip
 
 

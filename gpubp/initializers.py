@@ -1,5 +1,6 @@
 """How weights begin. Each draws on the host, in float64, from the generator it is handed.
 
+Those that look at no fan stand in `gpubp.distributions`; the table here knows all.
 `shape` is that of one parameter: `(n_in, n_out)` for a weight matrix, `(n,)` for a vector, whose
 fan in and fan out are both `n`.
 """
@@ -8,39 +9,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
-from .errors import InputError
+from .distributions import Constant, Initializer, Normal, Orthogonal, Shape, TruncatedNormal
 
-Shape = tuple[int, ...]
-
-
-class Initializer:
-    """A frozen description of a distribution; `init(rng, shape)` draws a float64 array.
-
-    >>> import numpy as np
-    >>> Constant(0.5)(np.random.default_rng(0), (2,)).tolist()
-    [0.5, 0.5]
-    """
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, Real) or not math.isfinite(value):
-                kind = type(self).__name__
-                raise InputError(f"{kind}: {name} is {value!r}; expected a finite number")
-
-    def __call__(self, rng: Any, shape: Shape) -> Any:
-        raise TypeError(f"{type(self).__name__} does not say how to draw")
+__all__ = [
+    "INITIALIZERS",
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Initializer",
+    "LeCunNormal",
+    "LeCunUniform",
+    "Normal",
+    "Orthogonal",
+    "TruncatedNormal",
+    "fans",
+]
 
 
 def fans(shape: Shape) -> tuple[int, int]:
-    """Return fan in and fan out.
+    """Return fan in and fan out; those of a single number are 1.
 
-    >>> fans((3, 5))
-    (3, 5)
+    >>> fans((3, 5)), fans(())
+    ((3, 5), (1, 1))
     """
-    return shape[0], shape[-1]
+    return (shape[0], shape[-1]) if shape else (1, 1)
 
 
 def _glorot_variance(shape: Shape, gain: float) -> float:
@@ -50,6 +46,10 @@ def _glorot_variance(shape: Shape, gain: float) -> float:
 
 def _he_variance(shape: Shape, gain: float) -> float:
     return gain * gain * 2.0 / fans(shape)[0]
+
+
+def _lecun_variance(shape: Shape, gain: float) -> float:
+    return gain * gain / fans(shape)[0]
 
 
 def _uniform(rng: Any, shape: Shape, variance: float) -> Any:
@@ -124,35 +124,34 @@ class HeNormal(Initializer):
 
 
 @dataclass(frozen=True)
-class Normal(Initializer):
-    """Normal with mean 0 and standard deviation `std`.
+class LeCunUniform(Initializer):
+    """Uniform with variance `gain^2 / n_in` (LeCun, Bottou, Orr and Mueller, 1998).
 
     >>> import numpy as np
-    >>> Normal(0.01)(np.random.default_rng(0), (2, 3)).shape
-    (2, 3)
+    >>> w = LeCunUniform()(np.random.default_rng(0), (300, 10))
+    >>> bool(abs(w).max() <= 0.1)
+    True
     """
 
-    std: float = 1.0
+    gain: float = 1.0
 
     def __call__(self, rng: Any, shape: Shape) -> Any:
-        return _normal(rng, shape, self.std * self.std)
+        return _uniform(rng, shape, _lecun_variance(shape, self.gain))
 
 
 @dataclass(frozen=True)
-class Constant(Initializer):
-    """Every element is `value`.
+class LeCunNormal(Initializer):
+    """Normal with variance `gain^2 / n_in` (LeCun et al., 1998; Klambauer et al., 2017).
 
     >>> import numpy as np
-    >>> Constant(1.0)(np.random.default_rng(0), (3,)).tolist()
-    [1.0, 1.0, 1.0]
+    >>> float(LeCunNormal()(np.random.default_rng(0), (100, 900)).std().round(2))
+    0.1
     """
 
-    value: float
+    gain: float = 1.0
 
     def __call__(self, rng: Any, shape: Shape) -> Any:
-        drawn = rng.uniform(0.0, 1.0, shape)  # an array of the host's kind, without naming it
-        drawn[...] = self.value
-        return drawn
+        return _normal(rng, shape, _lecun_variance(shape, self.gain))
 
 
 INITIALIZERS: dict[str, Initializer] = {
@@ -160,7 +159,11 @@ INITIALIZERS: dict[str, Initializer] = {
     "glorot_normal": GlorotNormal(),
     "he_uniform": HeUniform(),
     "he_normal": HeNormal(),
+    "lecun_uniform": LeCunUniform(),
+    "lecun_normal": LeCunNormal(),
     "normal": Normal(),
+    "truncated_normal": TruncatedNormal(),
+    "orthogonal": Orthogonal(),
     "zeros": Constant(0.0),
     "ones": Constant(1.0),
 }

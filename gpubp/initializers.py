@@ -11,7 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from .activations import ACTIVATIONS
 from .distributions import Constant, Initializer, Normal, Orthogonal, Shape, TruncatedNormal
+from .errors import named
 
 __all__ = [
     "INITIALIZERS",
@@ -27,6 +29,7 @@ __all__ = [
     "Orthogonal",
     "TruncatedNormal",
     "fans",
+    "gain",
 ]
 
 
@@ -37,6 +40,18 @@ def fans(shape: Shape) -> tuple[int, int]:
     ((3, 5), (1, 1))
     """
     return (shape[0], shape[-1]) if shape else (1, 1)
+
+
+def gain(activation: str) -> float:
+    """Return the gain that suits weights before an activation, by name: torch's where it has one.
+
+    For Glorot's, LeCun's and orthogonal weights. He's have that of a rectifier in them already.
+    Raises `InputError` for an unknown name.
+
+    >>> round(gain("tanh"), 4), GlorotUniform(gain=gain("relu"))
+    (1.6667, GlorotUniform(gain=1.4142135623730951))
+    """
+    return named("activation", activation, ACTIVATIONS).gain
 
 
 def _glorot_variance(shape: Shape, gain: float) -> float:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"activations", "initializers", "bits", "schedules", "special", "distributions"},
+    {"activations", "initializers", "bits", "schedules", "special", "distributions", "piecewise"},
     {"backend", "program.formula"},
     {"storage", "run", "inputs", "seeds", "arrays", "groups"},
     {"layers.*", "losses.*", "optimizers.*"},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gpubp
+from gpubp.activations import ACTIVATIONS
 from gpubp.backend import Backend
 from gpubp.check.tolerance import error, tolerance
 from gpubp.initializers import (
@@ -18,6 +19,7 @@ from gpubp.initializers import (
     LeCunUniform,
     Orthogonal,
     TruncatedNormal,
+    gain,
 )
 from tests.conftest import rng
 
@@ -96,6 +98,14 @@ def test_orthogonal_matrices_are_spread_as_haars_measure_is() -> None:
 def test_a_vector_cannot_be_orthogonal() -> None:
     with pytest.raises(gpubp.InputError, match=r"fills matrices.*shape \(3,\).*such as 'zeros'"):
         gpubp.Network(gpubp.Linear(3, b="orthogonal"), 2)
+
+
+def test_a_gain_is_that_of_the_activation() -> None:
+    assert {name: gain(name) for name in ACTIVATIONS} == {
+        name: activation.gain for name, activation in ACTIVATIONS.items()
+    }
+    with pytest.raises(gpubp.InputError, match=r"unknown activation 'tanhh'.*nearest: 'tanh'"):
+        gain("tanhh")
 
 
 def test_orthogonal_layers_keep_lengths_however_many_there_are() -> None:

@@ -20,8 +20,9 @@ class MLP(Sequential):
 
     `hidden` is a sequence of widths, empty for a linear model; `n_out` the output width;
     `output` an activation behind the last layer (`"identity"` adds none: the losses take raw
-    outputs). `init` fills the hidden weights: by default He for rectifiers, else Glorot; the
-    output layer begins with Glorot. Raises `InputError` for widths below 1 and unknown names.
+    outputs). `init` fills the hidden weights: by default what suits the activation
+    (`Activation.init`); the output layer begins with Glorot. Raises `InputError` for widths below
+    1 and unknown names.
 
     >>> import gpubp
     >>> mlp = gpubp.MLP([128, 64], 10, activation="relu")
@@ -47,8 +48,8 @@ class MLP(Sequential):
         if isinstance(hidden, str) or not isinstance(hidden, Iterable):
             raise InputError(f"MLP: hidden is {hidden!r}; expected a sequence such as [128, 64]")
         widths, n_out = tuple(width("MLP", n) for n in hidden), width("MLP", n_out)
-        rectifier = named("activation", activation, ACTIVATIONS).rectifier
-        chosen = ("he_normal" if rectifier else "glorot_uniform") if init is None else init
+        suits = named("activation", activation, ACTIVATIONS).init
+        chosen = suits if init is None else init
         super().__init__(*_layers(widths, n_out, activation, output, chosen))
         for name, value in zip(
             ("hidden", "n_out", "activation", "output", "init"),

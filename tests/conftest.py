@@ -22,6 +22,7 @@ from gpubp.backends import cuda
 from gpubp.backends.cpu import CpuBackend
 from gpubp.backends.standard import StandardBackend, guarded
 from gpubp.check.tolerance import error, tolerance
+from gpubp.layers import prelu, softmax
 from gpubp.losses import entropies, squares
 from gpubp.optimizers import OPTIMIZERS
 from gpubp.program.formula import trace
@@ -118,9 +119,9 @@ def _own_formulas() -> list[tuple[Any, tuple[str, ...]]]:
         kinds = ("T",) * (states + 1 + len(method().numbers(1, 0.1)))
         found.append((method.formula, kinds))
         found.append((guarded(method.formula, states), (*kinds, "bool")))
-    for formula in (vars(squares) | vars(entropies)).values():
+    for formula in [f for m in (squares, entropies, prelu, softmax) for f in vars(m).values()]:
         first, *names = inspect.signature(formula).parameters if isfunction(formula) else [""]
-        if first == "xp" and formula.__module__.startswith("gpubp.losses"):
+        if first == "xp" and formula.__module__.startswith(("gpubp.losses", "gpubp.layers")):
             # labels `t` are compared with the column numbers `j`; both are integers
             found.append(
                 (formula, tuple("I" if n in "jt" and "j" in names else "T" for n in names))

@@ -4,6 +4,8 @@ from .activation import Activation
 from .base import Layer
 from .linear import Linear
 from .mlp import MLP
+from .prelu import PReLU
 from .sequential import Sequential
+from .softmax import LogSoftmax, Softmax
 
-__all__ = ["MLP", "Activation", "Layer", "Linear", "Sequential"]
+__all__ = ["MLP", "Activation", "Layer", "Linear", "LogSoftmax", "PReLU", "Sequential", "Softmax"]

@@ -85,6 +85,21 @@ def test_every_device_agrees(backend: Backend, activation: Activation) -> None:
         assert error(backend.to_numpy(given), expected) <= tolerance(backend.precision, expected)
 
 
+@every
+def test_single_precision_loses_no_more_than_rounding(activation: Activation) -> None:
+    z, delta = points().astype("float32"), rng(1).normal(size=400).astype("float32")
+    pairs = [
+        (activation.f(np, z), activation.f(np, z.astype("float64"))),
+        (
+            pulled_back(np, activation, z, delta),
+            pulled_back(np, activation, z.astype("float64"), delta.astype("float64")),
+        ),
+    ]
+    for given, expected in pairs:
+        assert given.dtype == "float32"
+        assert error(given, expected) <= tolerance("float32", expected)
+
+
 ENDS = [0.0, -0.0, 1.0, -1.0, 87.0, -87.0, 88.8, -88.8, 104.0, -104.0, 710.0, -710.0, 1e4, -1e4]
 
 

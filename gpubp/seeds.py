@@ -41,10 +41,15 @@ def draw(layout: Layout, seeds: Sequence[int], lead: Shape) -> Any:
     flat = np.zeros((len(seeds), layout.size))
     for member, seed in enumerate(seeds):
         for path, start, param in layout.places.values():
-            child = np.random.SeedSequence(seed, spawn_key=tuple(path.encode()))
-            drawn = param.init(np.random.Generator(np.random.Philox(child)), param.shape)
+            drawn = param.init(generator(seed, path), param.shape)
             flat[member, start : start + drawn.size] = drawn.reshape(-1)
     return flat.reshape((*lead, layout.size))
+
+
+def generator(seed: int, path: str) -> Any:
+    """Return the generator that the array at `path` is drawn from."""
+    child = np.random.SeedSequence(seed, spawn_key=tuple(path.encode()))
+    return np.random.Generator(np.random.Philox(child))
 
 
 def keys(seeds: Sequence[int], lead: Shape) -> Any:

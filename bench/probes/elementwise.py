@@ -52,7 +52,7 @@ def probe() -> Iterator[Row]:
 
 def gelu(cp: Any) -> Formula:
     """Reads delta and z, writes dz."""
-    kernel, pullback = kernels.gelu_pullback(cp), ACTIVATIONS["gelu"].pullback
+    kernel, pullback = kernels.gelu_pullback(cp), ACTIVATIONS["gelu_tanh"].pullback
 
     def arrays(seed: int) -> Arrays:
         return [uniform(cp, (SIZE,), 2 * seed + i).astype("f4") * 3 for i in range(2)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gpubp.activations import gelu, gelu_pullback
+from gpubp.activations import gelu_tanh, gelu_tanh_pullback
 
 from . import Result, Row, attempt, gpu
 from .blas import CublasError
@@ -100,7 +100,7 @@ def forward(rng: Any, kind: str, epilogue: str, batch: int, n_in: int, n_out: in
     if epilogue.startswith("RELU"):
         problem.expected["d"] = np.maximum(z, 0.0)
     elif epilogue.startswith("GELU"):
-        problem.expected["d"] = gelu(np, z)
+        problem.expected["d"] = gelu_tanh(np, z)
         problem.expected["d by erf"] = 0.5 * z * (1.0 + _erf(z / math.sqrt(2.0)))
     else:
         problem.expected["d"] = z
@@ -132,7 +132,7 @@ def data_gradient(rng: Any, kind: str, epilogue: str, batch: int, n_in: int, n_o
         problem.aux_ld = up(n_in, 8)
         problem.aux = np.pad(stored, ((0, 0), (0, problem.aux_ld - n_in)))
         z = decode(kind, stored)
-        dz = gelu_pullback(np, dx, z)
+        dz = gelu_tanh_pullback(np, dx, z)
         slope = 0.5 * (1.0 + _erf(z / math.sqrt(2.0)))
         slope += z * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
         problem.expected["d by erf"] = dx * slope

@@ -94,8 +94,10 @@ class CudaBackend(StandardBackend):
         same_type(out, a, b)
         self.xp.matmul(a, b, out=out)
 
-    def bits(self, rows: int, columns: int, key: Array, stream: int, step: int) -> Array:
-        index = self.xp.reshape(self.arange(rows * columns, "uint32"), (rows, columns))
+    def bits(
+        self, rows: int, columns: int, key: Array, stream: int, step: int, first_row: int = 0
+    ) -> Array:
+        index = self._index(rows, columns, first_row)
         return self.map(_draw, index, key, np.uint32(stream), np.uint32(step))
 
     def finite(self, flat: Array, value: Array, reach: Any) -> Any:

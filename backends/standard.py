@@ -104,10 +104,17 @@ class StandardBackend(Backend):
     def take(self, x: Array, rows: Array) -> Array:
         return self.xp.take(x, rows, axis=0)
 
-    def bits(self, rows: int, columns: int, key: Array, stream: int, step: int) -> Array:
-        index = self.xp.reshape(self.arange(rows * columns, "uint32"), (rows, columns))
+    def bits(
+        self, rows: int, columns: int, key: Array, stream: int, step: int, first_row: int = 0
+    ) -> Array:
+        index = self._index(rows, columns, first_row)
         first, second = words(self.xp, key, stream, step)
         return self.map(bits, index, first, second)
+
+    def _index(self, rows: int, columns: int, first_row: int) -> Array:
+        """The number of each element of a draw, of which these are the rows from `first_row`."""
+        index = self.xp.reshape(self.arange(rows * columns, "uint32"), (rows, columns))
+        return index + (first_row * columns & 0xFFFFFFFF) if first_row else index
 
     def finite(self, flat: Array, value: Array, reach: Any) -> Any:
         sound = self._sound(flat, value, reach)

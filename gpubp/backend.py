@@ -93,8 +93,13 @@ class Backend(ABC):
         """Return the named rows of `x` (int64 indices) as a new array."""
 
     @abstractmethod
-    def bits(self, rows: int, columns: int, key: Array, stream: int, step: int) -> Array:
-        """Return uint32 random bits, `(..., rows, columns)` where `key` is `(..., 1, 1)`."""
+    def bits(
+        self, rows: int, columns: int, key: Array, stream: int, step: int, first_row: int = 0
+    ) -> Array:
+        """Return uint32 random bits, `(..., rows, columns)` where `key` is `(..., 1, 1)`.
+
+        They are rows `first_row` and on of the draw, so that a part of a batch has its own.
+        """
 
     @abstractmethod
     def finite(self, flat: Array, value: Array, reach: Any) -> Any:

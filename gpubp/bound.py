@@ -176,9 +176,18 @@ class Bound:
             y, context = self._forward(x, training)
         return y, Context(x, context, tuple(y.shape), training, self._pass.pending)
 
-    def _forward(self, x: Array, training: bool) -> tuple[Array, Any]:
-        self._pass.training, self._pass.pending = training, {}
+    def _forward(
+        self, x: Array, training: bool, pending: dict[str, Array] | None = None
+    ) -> tuple[Array, Any]:
+        self._pass.training = training
+        self._pass.pending = {} if pending is None else pending
         return self.layer.forward(self.be, self.arrays.w, x, self._run)
+
+    def infer(self, layer: Layer, x: Array) -> Array:
+        """Return the output of a layer that has this network's arrays, in inference mode."""
+        self._pass.training, self._pass.pending = False, {}
+        y, _ = layer.forward(self.be, self.arrays.w, x, self._run)
+        return y
 
     def backward(self, ctx: Context, delta: Any, input_gradient: bool = False) -> Array | None:
         """Propagate `delta = dL/dy` back; gradients add up until the next `step`.
@@ -222,17 +231,40 @@ class Bound:
             raise self.diagnose(*self._last)
 
     def train_step(
-        self, x: Array, t: Array, loss: Loss, optimizer: Optimizer, w: Array | None = None
+        self,
+        x: Array,
+        t: Array,
+        loss: Loss,
+        optimizer: Optimizer,
+        w: Array | None = None,
+        micro_batch: int | None = None,
     ) -> tuple[Array, bool]:
         """One forward, loss, backward and update for arrays that are on the device already.
 
-        Returns the loss and whether the step was finite; see `Updates.apply`.
+        With `micro_batch` that many examples go through at a time, and gradients add up to those
+        of the whole batch. Returns the loss and whether the step was finite; see `Updates.apply`.
         """
         self.arrays.written.clear()
-        y, context = self._forward(x, True)
-        value, delta = loss.value_and_delta(self.be, y, t, w)
-        self._backward(context, delta)
+        if micro_batch is None or micro_batch >= x.shape[0]:
+            y, context = self._forward(x, True)
+            value, delta = loss.value_and_delta(self.be, y, t, w)
+            self._backward(context, delta)
+        else:
+            value = self._in_parts(x, t, loss, w, micro_batch)
         return value, self.steps.apply(optimizer, value)
+
+    def _in_parts(self, x: Array, t: Array, loss: Loss, w: Array | None, size: int) -> Array:
+        total, value, pending = loss.weight(self.be, t, w), None, {}
+        for start in range(0, int(x.shape[0]), size):
+            part = (slice(start, min(start + size, int(x.shape[0]))), ...)
+            self._pass.first_row = start
+            y, context = self._forward(x[part], True, pending)
+            part_w = None if w is None else w[part]
+            found, delta = loss.value_and_delta(self.be, y, t[part], part_w, total=total)
+            self._backward(context, delta)
+            value = found if value is None else value + found
+        self._pass.first_row = 0
+        return value
 
     def diagnose(self, x: Array, delta: Array, value: Array | None = None) -> NonFiniteError:
         """Return the error that names the first layer which is not finite on this batch."""

@@ -78,6 +78,7 @@ class Network(Bound):
         optimizer: str | Optimizer | None = None,
         epochs: int = 10,
         batch_size: int | None = 32,
+        micro_batch: int | None = None,
         validation: tuple[Any, Any] | None = None,
         sample_weight: Any = None,
         shuffle: bool = True,
@@ -93,8 +94,11 @@ class Network(Bound):
         `x` is `(n, features)`; `y` as the `loss` takes it, a 1-D one counting as `(n, 1)` only
         where the network has one output. The `optimizer` is `Adam()` if none is given.
         `batch_size=1` is SGD by single example, None the full batch; the last, smaller batch is
-        used. `shuffle_seed` fixes the order of the examples in every epoch, `shuffle=False` keeps
-        it as it is. With `sample_weight` `(n,)` a mean loss is sum(w l) / sum(w).
+        used. `micro_batch` limits how many examples go through at a time: gradients, random bits
+        and the update are those of the whole batch, for less memory (batch normalisation alone
+        sees the smaller ones). `shuffle_seed` fixes the order of the examples in every epoch,
+        `shuffle=False` keeps it as it is. With `sample_weight` `(n,)` a mean loss is
+        sum(w l) / sum(w).
 
         `validation=(x, y)` adds `val_loss` and `val_accuracy` or `val_r2` to each record;
         `history["loss"]` is the mean per example over the epoch's batches as they were met.
@@ -118,6 +122,8 @@ class Network(Bound):
         self.steps.check(method)
         check_counts(1, epochs=epochs, batch_size=1 if batch_size is None else batch_size)
         check_counts(0, shuffle_seed=shuffle_seed)
+        if micro_batch is not None:
+            check_counts(1, micro_batch=micro_batch)
         check_callbacks(callbacks)
         with self.be.activate():
             data = self._data(x, y, sample_weight, chosen, check_finite, "")
@@ -127,7 +133,7 @@ class Network(Bound):
                 held_out = self._data(*held, None, chosen, check_finite, "validation ")
             size, seed = batch_size or data.n, shuffle_seed if shuffle else None
             bar = Bar(epochs * -(-data.n // min(size, data.n)), progress)
-            trainer = Trainer(self, data, chosen, method, size, seed, bar.advance)
+            trainer = Trainer(self, data, chosen, method, size, seed, bar.advance, micro_batch)
             self._begin(chosen, held_out is not None, callbacks)
             try:
                 self._epochs(trainer, epochs, held_out, callbacks, bar)

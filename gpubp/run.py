@@ -17,7 +17,7 @@ class Pass:
     """What all layers share in one pass: `keys` are `(..., 1, 1)`, one per member.
 
     `pending` holds the new running state of the pass by path; the network writes it after a step
-    that is finite, and nobody does in inference.
+    that is finite, and nobody does in inference. `first_row` is where a part of a batch begins.
     """
 
     be: Backend
@@ -27,6 +27,7 @@ class Pass:
     wants_input_gradient: bool = False
     pending: dict[str, Array] = field(default_factory=dict)
     replaying: bool = False
+    first_row: int = 0
 
 
 class State:
@@ -105,7 +106,8 @@ class Run:
         """
         shared = self._shared
         number = zlib.crc32(f"{self.path}{self._use}/{stream}".encode())
-        return shared.be.bits(*shape, shared.keys, number, shared.step & 0xFFFFFFFF)
+        step = shared.step & 0xFFFFFFFF
+        return shared.be.bits(*shape, shared.keys, number, step, shared.first_row)
 
     def put(self, name: str, value: Array) -> None:
         """Hand in the next value of running state `name`; it counts after a finite step."""

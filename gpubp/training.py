@@ -50,10 +50,11 @@ class Trainer:
         batch_size: int,
         shuffle_seed: int | None,
         on_batch: Callable[[int], None],
+        micro_batch: int | None = None,
     ) -> None:
         self.net, self.data, self.loss, self.optimizer = net, data, loss, optimizer
         self.batch_size = min(batch_size, data.n)
-        self.shuffle_seed, self._on_batch = shuffle_seed, on_batch
+        self.shuffle_seed, self._on_batch, self.micro_batch = shuffle_seed, on_batch, micro_batch
         self._weights = None if data.w is None else net.be.to_numpy(data.w)[:, 0]
 
     @property
@@ -67,7 +68,7 @@ class Trainer:
         rows = None if order is None else net.be.asarray(order, "int64")
         for batch in range(self.batches):
             x, t, w = self._batch(batch, rows, order)
-            value, ok = net.train_step(x, t, self.loss, self.optimizer, w)
+            value, ok = net.train_step(x, t, self.loss, self.optimizer, w, self.micro_batch)
             now = batch % _CHECK_EVERY == 0 or batch + 1 == self.batches or interrupts.pending
             self._verify(batch, ok, now, rows, order)
             self._add(mean, value, batch, order)

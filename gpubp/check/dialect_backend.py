@@ -74,8 +74,11 @@ class Dialect(Backend):
     def take(self, x: Array, rows: Array) -> Array:
         return DialectArray(self._cpu.take(values_of(x), values_of(rows)))
 
-    def bits(self, rows: int, columns: int, key: Array, stream: int, step: int) -> Array:
-        return DialectArray(self._cpu.bits(rows, columns, values_of(key), stream, step))
+    def bits(
+        self, rows: int, columns: int, key: Array, stream: int, step: int, first_row: int = 0
+    ) -> Array:
+        drawn = self._cpu.bits(rows, columns, values_of(key), stream, step, first_row)
+        return DialectArray(drawn)
 
     def finite(self, flat: Array, value: Array, reach: Any) -> Any:
         return self._cpu.finite(values_of(flat), values_of(value), reach)

@@ -27,21 +27,25 @@ def outputs(net: Bound, x: Array, last: Callable[[Array], Array]) -> Array:
 def figures(net: Bound, x: Array, t: Array, w: Array | None, loss: Loss) -> dict[str, Any]:
     """Return the mean `loss` over examples, and `accuracy` for classes or `r2` for numbers.
 
-    A list of figures, one for each member, in an ensemble.
+    The loss is weighted as its mean is, class weights included, the others by `w` alone. A list
+    of figures, one for each member, in an ensemble.
     """
+    be = net.be
     mean, right, errors = Mean(net), Mean(net), Mean(net)
     for y, start, stop in _blocks(net, x):
         t_b, w_b = t[start:stop, ...], None if w is None else w[start:stop, ...]
-        weight = stop - start if w_b is None else float(net.be.xp.sum(w_b))
-        value, _ = loss.value_and_delta(net.be, y, t_b, w_b)
-        mean.add(value if loss.is_mean else value / weight if weight else value, weight)
-        if loss.targets == "real":
-            errors.add_sum(_sum(net, (y - t_b) * (y - t_b), w_b), weight)
+        count = stop - start if w_b is None else float(be.xp.sum(w_b))
+        weight = float(loss.weight(be, t_b, w_b))
+        value, _ = loss.value_and_delta(be, y, t_b, w_b, total=1.0)  # the sum
+        mean.add_sum(value, weight)
+        if loss.classifies:
+            right.add_sum(_sum(net, _hits(net, loss, y, t_b), w_b), count)
         else:
-            right.add_sum(_sum(net, _hits(net, loss, y, t_b), w_b), weight)
-    if loss.targets == "real":
-        return {"loss": mean.result(), "r2": _r2(net, errors, t, w)}
-    return {"loss": mean.result(), "accuracy": right.result()}
+            e = loss.predicted(be, y, int(t_b.shape[-1])) - t_b
+            errors.add_sum(_sum(net, e * e, w_b), count)
+    if loss.classifies:
+        return {"loss": mean.result(), "accuracy": right.result()}
+    return {"loss": mean.result(), "r2": _r2(net, errors, t, w)}
 
 
 class Mean:
@@ -68,9 +72,10 @@ class Mean:
         return np.asarray(self._net.be.to_numpy(value), dtype=np.float64)
 
     def result(self) -> Any:
-        """A float, or a list with one for each member."""
-        if self._total is None:
-            return float("nan")
+        """A float, or a list with one for each member; NaN where nothing weighed anything."""
+        if self._total is None or not self._weight:
+            members = self._net.members
+            return float("nan") if members is None else [float("nan")] * members
         be = self._net.be
         total = be.to_numpy(self._total) if be.deferred else np.asarray(self._total)
         mean: Any = (total / self._weight).astype(float).tolist()
@@ -94,7 +99,7 @@ def _sum(net: Bound, per_output: Array, w: Array | None) -> Array:
 
 def _hits(net: Bound, loss: Loss, y: Array, t: Array) -> Array:
     xp, classes = net.be.xp, loss.classes(net.be, y)
-    if loss.targets == "unit":
+    if loss.targets in ("unit", "binary"):
         classes = classes if y.shape[-1] > 1 else classes[..., None]
         return xp.astype(classes == xp.astype(t > 0.5, xp.int64), y.dtype)
     wanted = t[..., 0] if t.dtype == xp.int64 else xp.argmax(t, axis=-1)

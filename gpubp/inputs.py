@@ -58,10 +58,20 @@ def features(be: Backend, x: Any, shape: tuple[int, ...], name: str = "x") -> Ar
     return x if isinstance(x, np.memmap) else be.asarray(x)
 
 
-def targets(be: Backend, y: Any, kind: str, width: int, n: int, name: str = "y") -> Array:
-    """Return targets on the device: labels `(n, 1)` int64, or numbers `(n, width)`.
+def targets(
+    be: Backend,
+    y: Any,
+    kind: str,
+    width: int,
+    n: int,
+    name: str = "y",
+    columns: int | None = None,
+    one_column: bool = False,
+) -> Array:
+    """Return targets on the device: labels `(n, 1)` int64, or numbers `(n, columns)`.
 
-    `kind` is what the loss asks for: `"real"`, `"unit"` or `"labels"`.
+    `kind` is what the loss asks for, see `gpubp.Loss`, of a network of output width `width`, as
+    many as `columns` where these are not given; with `one_column`, `(n,)` and `(n, 1)` will do.
 
     >>> import gpubp
     >>> targets(gpubp.select("cpu"), [0, 2], "labels", 3, 2).tolist()
@@ -73,18 +83,23 @@ def targets(be: Backend, y: Any, kind: str, width: int, n: int, name: str = "y")
         raise InputError(
             f"x has {n} examples and {name} has {y.shape[0]}; give one target for each"
         )
-    if kind == "labels" and y.ndim == 1:
-        return be.xp.reshape(be.asarray(_labels(be, y, width, name), "int64"), (n, 1))
-    if y.ndim == 1 and width == 1:
+    if kind in ("labels", "classes") and y.ndim == 1:
+        labels = _labels(be, y, width, name, soft=kind == "labels")
+        return be.xp.reshape(be.asarray(labels, "int64"), (n, 1))
+    if kind == "classes":
+        raise InputError(f"{name} has shape {tuple(y.shape)}; expected integer labels ({n},)")
+    columns = width if columns is None else columns
+    if y.ndim == 1 and (columns == 1 or one_column):
         y = y.reshape((n, 1)) if isinstance(y, np.ndarray) else be.xp.reshape(y, (n, 1))
-    if tuple(y.shape) != (n, width):
+    if tuple(y.shape) not in ((n, columns), (n, 1 if one_column else columns)):
         also = f" or integer labels ({n},)" if kind == "labels" else ""
+        also = f" or ({n}, 1)" if one_column else also
         raise InputError(
             f"{name} has shape {tuple(y.shape)}; a network of output width {width} takes "
-            f"({n}, {width}){also}"
+            f"({n}, {columns}){also}"
         )
-    if kind in ("unit", "labels"):
-        _check_range(be, y, 0.0, 1.0, name)
+    if kind != "real":
+        _check_range(be, y, 0.0, float("inf") if kind == "count" else 1.0, name, kind)
     return be.asarray(y)
 
 
@@ -173,12 +188,12 @@ def _not_empty(x: Array, name: str) -> None:
         raise InputError(f"{name} has shape {tuple(x.shape)}; give at least one example")
 
 
-def _labels(be: Backend, y: Array, width: int, name: str) -> Array:
+def _labels(be: Backend, y: Array, width: int, name: str, soft: bool) -> Array:
     xp = np if isinstance(y, np.ndarray) else be.xp
     if not xp.isdtype(y.dtype, ("integral", "bool")):
         raise InputError(
             f"{name} has dtype {y.dtype}; class labels are integers 0..{width - 1}: use "
-            f"{name}.astype('int64'), or give soft targets (n, {width})"
+            f"{name}.astype('int64')" + (f", or give soft targets (n, {width})" if soft else "")
         )
     if y.dtype == xp.bool:
         low, high = int(xp.all(y)), int(xp.any(y))
@@ -192,11 +207,23 @@ def _labels(be: Backend, y: Array, width: int, name: str) -> Array:
     return y
 
 
-def _check_range(be: Backend, y: Array, low: float, high: float, name: str) -> None:
+def _check_range(
+    be: Backend, y: Array, low: float, high: float, name: str, kind: str = "real"
+) -> None:
     xp = np if isinstance(y, np.ndarray) else be.xp
     if y.dtype == xp.bool:
         return
+    expected = f"numbers in [{low:g}, {high:g}]"
+    if high == float("inf"):
+        expected = f"numbers of at least {low:g}"
+    if kind == "binary":
+        expected = "0 or 1 for each output; of -1 and 1 make them by (y + 1) / 2"
     least, most = float(xp.min(y)), float(xp.max(y))
-    if least < low or most > high:
-        bad = least if least < low else most
-        raise InputError(f"{name} holds {bad:g}; expected numbers in [{low:g}, {high:g}]")
+    bad = least if least < low else most if most > high else None
+    if kind == "binary" and bad is None:
+        whole = (y == 0) | (y == 1) | (y != y)  # a NaN is told as such later
+        if not bool(xp.all(whole)):
+            host = y if isinstance(y, np.ndarray) else be.to_numpy(y)
+            bad = float(host[(host != 0) & (host != 1) & (host == host)][0])
+    if bad is not None:
+        raise InputError(f"{name} holds {bad:g}; expected {expected}")

@@ -58,7 +58,10 @@ class Network(Bound):
 
     @loss.setter
     def loss(self, given: str | Loss | None) -> None:
-        self._loss = None if given is None else named_loss(given)
+        chosen = None if given is None else named_loss(given)
+        if chosen is not None:
+            chosen.check(self.spec.shape[-1])
+        self._loss = chosen
 
     history: History = History()
     """The records of the last `fit`."""
@@ -219,14 +222,15 @@ class Network(Bound):
 
     def _data(self, x: Any, y: Any, w: Any, loss: Loss, check_finite: bool, which: str) -> Data:
         be, width = self.be, self.spec.shape[-1]
-        if loss.targets == "labels" and width == 1:
+        loss.check(width)
+        if loss.targets in ("labels", "soft") and width == 1:
             raise InputError(
                 "cross-entropy over one output is zero whatever it is: use binary_cross_entropy "
                 "for yes or no, mean_squared_error for numbers, or an output for each class"
             )
         examples = inputs.features(be, x, self.inputs, f"{which}x")
         n = int(examples.shape[0])
-        t = inputs.targets(be, y, loss.targets, width, n, f"{which}y")
+        t = loss.read(be, y, width, n, f"{which}y")
         if check_finite:
             inputs.finite(be, examples, f"{which}x")
             inputs.finite(be, t, f"{which}y")
@@ -248,7 +252,8 @@ class Network(Bound):
     def predict_proba(self, x: Any) -> Any:
         """Return class probabilities: softmax `(n, classes)`, or the sigmoid of each output.
 
-        Needs a classification loss, which `fit` leaves in `net.loss`; `InputError` without one.
+        Needs a classification loss, which `fit` leaves in `net.loss`; `InputError` without one,
+        and for a hinge, whose outputs are no probabilities.
         """
         loss = self._classifier()
         return self._infer(x, lambda y: loss.probabilities(self.be, y))
@@ -267,7 +272,7 @@ class Network(Bound):
         if self.loss is None:
             raise InputError("the network has no loss yet: call fit, or set net.loss to one such "
                              "as gpubp.CrossEntropy()")  # fmt: skip
-        if self.loss.targets == "real":
+        if not self.loss.classifies:
             raise InputError(f"{type(self.loss).__name__} is no classification loss: use predict")
         return self.loss
 
@@ -276,6 +281,8 @@ class Network(Bound):
     ) -> dict[str, Any]:
         """Return the mean `loss` per example, and `accuracy` for classes or `r2` for numbers.
 
+        `r2` is that of what the loss says is predicted: exp(z) for `Poisson`, the means for
+        `GaussianNLL`, the output nearest to the median for several quantiles, else the output.
         `loss` is that of `fit` where none is given. In an ensemble each figure is a list.
 
         >>> import gpubp

@@ -12,7 +12,7 @@ import numpy as np
 from .backend import Array
 from .bound import Bound
 from .errors import InputError, whole
-from .evaluation import Mean
+from .evaluation import BLOCK, Mean
 from .history import Callback
 from .interrupts import Interrupts
 from .losses import Loss
@@ -55,11 +55,23 @@ class Trainer:
         self.net, self.data, self.loss, self.optimizer = net, data, loss, optimizer
         self.batch_size = min(batch_size, data.n)
         self.shuffle_seed, self._on_batch, self.micro_batch = shuffle_seed, on_batch, micro_batch
-        self._weights = None if data.w is None else net.be.to_numpy(data.w)[:, 0]
+        self._weights = self._weights_on_host()
 
     @property
     def batches(self) -> int:
         return -(-self.data.n // self.batch_size)
+
+    def _weights_on_host(self) -> Any:
+        """What each example weighs in the mean loss, `(n,)`; None where each weighs one."""
+        be, data, parts = self.net.be, self.data, []
+        for start in range(0, data.n, BLOCK):  # not at once: that may take n times n_out
+            rows = slice(start, min(start + BLOCK, data.n))
+            w = None if data.w is None else data.w[rows, ...]
+            each = self.loss.example_weights(be, data.t[rows, ...], w)
+            if each is None:
+                return None
+            parts.append(be.to_numpy(each)[:, 0])
+        return np.concatenate(parts)
 
     def epoch(self, number: int, interrupts: Interrupts) -> dict[str, Any]:
         """Train on every example once; return the mean loss and the seconds it took."""
@@ -149,5 +161,5 @@ def check_callbacks(callbacks: Sequence[Callback]) -> None:
 def record_names(loss: Loss, validated: bool) -> tuple[str, ...]:
     """The figures that each record of a fit will hold."""
     names = ("epoch", "loss", "seconds")
-    figure = "val_r2" if loss.targets == "real" else "val_accuracy"
+    figure = "val_accuracy" if loss.classifies else "val_r2"
     return (*names, "val_loss", figure) if validated else names

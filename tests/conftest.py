@@ -9,21 +9,20 @@ import shutil
 import sys
 from collections.abc import Iterator
 from functools import cache
-from inspect import isfunction
+from inspect import isfunction, ismodule
 from typing import Any
 
 import numpy as np
 import pytest
 
 import gpubp.backend
+import gpubp.losses
 from gpubp.activations import ACTIVATIONS
 from gpubp.backend import DTYPES, Backend
 from gpubp.backends import cuda
 from gpubp.backends.cpu import CpuBackend
 from gpubp.backends.standard import StandardBackend, guarded
 from gpubp.check.tolerance import error, tolerance
-from gpubp.layers import prelu, softmax
-from gpubp.losses import entropies, squares
 from gpubp.optimizers import OPTIMIZERS
 from gpubp.program.formula import trace
 from tests import compiled
@@ -119,8 +118,11 @@ def _own_formulas() -> list[tuple[Any, tuple[str, ...]]]:
         kinds = ("T",) * (states + 1 + len(method().numbers(1, 0.1)))
         found.append((method.formula, kinds))
         found.append((guarded(method.formula, states), (*kinds, "bool")))
-    for formula in [f for m in (squares, entropies, prelu, softmax) for f in vars(m).values()]:
-        first, *names = inspect.signature(formula).parameters if isfunction(formula) else [""]
+    packages = vars(gpubp.losses) | vars(gpubp.layers)
+    modules = [module for module in packages.values() if ismodule(module)]
+    functions = [f for module in modules for f in vars(module).values() if isfunction(f)]
+    for formula in dict.fromkeys(functions):
+        first, *names = inspect.signature(formula).parameters or [""]
         if first == "xp" and formula.__module__.startswith(("gpubp.losses", "gpubp.layers")):
             # labels `t` are compared with the column numbers `j`; both are integers
             found.append(

@@ -130,7 +130,8 @@ def test_the_compiled_body_computes_what_the_plain_path_computes(
 ) -> None:
     draw = rng()
     types = {"T": precision, "I": "int64", "U": "uint32", "bool": "bool"}
-    low = 0.05 if "update" in formula.__name__ else -4.0  # a second moment is not negative
+    positive = any(word in formula.__name__ for word in ("update", "focal"))
+    low = 0.05 if positive else -4.0  # a second moment, and gamma, is not negative
     operands = []
     for i, kind in enumerate(kinds):
         # every other operand is a row, as a bias or a rate of each member would be

@@ -11,12 +11,12 @@ import pytest
 import gpubp
 from gpubp.activations import ACTIVATIONS
 from gpubp.check.tolerance import error, tolerance
-from gpubp.losses import LOSSES
-from tests import test_activations, test_losses
+from tests import loss_cases, test_activations
 from tests.conftest import require, rng
 
 COUNT, STEPS = 300, 3
 WIDTHS, BATCHES = (1, 2, 3, 5, 8, 17), (1, 2, 7)
+CASES = ["squared_error", "mean_squared_error", "labels", "soft", "binary_cross_entropy"]
 
 # eps is well above rounding: where a gradient is zero, Adam divides noise by it
 OPTIMIZERS: list[tuple[gpubp.Optimizer, Any]] = [
@@ -79,18 +79,18 @@ def test_outputs_gradients_and_weights_are_torchs(number: int) -> None:
     method, make = OPTIMIZERS[draw.integers(len(OPTIMIZERS))]
     steps = make(optim, list(reference.w.values()))
 
-    case = str(draw.choice(test_losses.CASES))
+    case = str(draw.choice(CASES))
     batch = int(draw.choice(BATCHES))
     w = draw.uniform(0.1, 2.0, batch) if draw.random() < 0.5 else None
     for step in range(STEPS):
         x, t = draw.normal(size=(batch, n_in)), target(case, draw, (batch, n_out))
         y, context = net.forward(x)
-        value, delta = loss_of(case)(y, t, sample_weight=w)
+        value, delta = loss_cases.CASES[case].loss(y, t, sample_weight=w)
         net.backward(context, delta)
 
         steps.zero_grad()
         y_torch = reference.forward(x)
-        value_torch = test_losses.in_torch(case, y_torch, t, np.ones(batch) if w is None else w)
+        value_torch = loss_cases.in_torch(case, y_torch, t, np.ones(batch) if w is None else w)
         value_torch.backward()
 
         agree(y, y_torch, f"output at step {step}")
@@ -101,10 +101,6 @@ def test_outputs_gradients_and_weights_are_torchs(number: int) -> None:
         steps.step()
         for path, weight in net.state_dict().items():
             agree(weight, reference.w[path], f"{path} after step {step}")
-
-
-def loss_of(case: str) -> gpubp.Loss:
-    return LOSSES["cross_entropy" if case in ("labels", "soft") else case]
 
 
 def target(case: str, draw: np.random.Generator, shape: tuple[int, int]) -> Any:

@@ -80,8 +80,10 @@ def _on_cpu(net: Bound, precision: str) -> Bound:
 
 def _pool(net: Bound, loss: Loss) -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
-    n, width = 64, net.spec.shape[-1]
+    n, width = 64, loss.target_width(net.spec.shape[-1])
     x = rng.normal(size=(n, *net.inputs))
-    if loss.targets == "labels":
+    if loss.targets in ("labels", "classes"):
         return x, rng.integers(0, width, n)
+    if loss.targets == "binary":
+        return x, rng.integers(0, 2, (n, width))
     return x, rng.random((n, width))

@@ -3,33 +3,63 @@
 from __future__ import annotations
 
 from ..errors import named
-from .base import Loss
-from .entropies import BinaryCrossEntropy, CrossEntropy
+from .base import ElementWise, Loss
+from .entropies import CrossEntropy, KLDivergence
+from .focal import BinaryFocal, Focal
+from .hinges import Hinge, MultiClassHinge, SquaredHinge
+from .likelihoods import GaussianNLL, Poisson
+from .logistic import BinaryCrossEntropy
+from .robust import AbsoluteError, Huber, LogCosh, Quantile
 from .squares import MeanSquaredError, SquaredError
 
 __all__ = [
     "LOSSES",
+    "AbsoluteError",
     "BinaryCrossEntropy",
+    "BinaryFocal",
     "CrossEntropy",
+    "ElementWise",
+    "Focal",
+    "GaussianNLL",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
     "Loss",
     "MeanSquaredError",
+    "MultiClassHinge",
+    "Poisson",
+    "Quantile",
     "SquaredError",
+    "SquaredHinge",
     "loss",
 ]
 
 LOSSES: dict[str, Loss] = {
     "squared_error": SquaredError(),
     "mean_squared_error": MeanSquaredError(),
+    "absolute_error": AbsoluteError(),
+    "huber": Huber(),
+    "log_cosh": LogCosh(),
+    "quantile": Quantile(),
+    "poisson": Poisson(),
+    "gaussian_nll": GaussianNLL(),
     "cross_entropy": CrossEntropy(),
+    "kl_divergence": KLDivergence(),
+    "focal": Focal(),
+    "multi_class_hinge": MultiClassHinge(),
     "binary_cross_entropy": BinaryCrossEntropy(),
+    "binary_focal": BinaryFocal(),
+    "hinge": Hinge(),
+    "squared_hinge": SquaredHinge(),
 }
 
 
 def loss(given: str | Loss) -> Loss:
-    """Return the loss of that name, or the one given.
+    """Return the loss of that name with its default arguments, or the one given.
 
-    >>> loss("cross_entropy")
-    CrossEntropy()
+    >>> loss("huber")
+    Huber(delta=1.0)
     """
     if isinstance(given, Loss):
         return given

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..backend import Array, Backend
-from .base import Loss
+from ..backend import Array
+from .base import ElementWise
 
 
 def half_square(xp: Any, z: Array, t: Array) -> Array:
@@ -19,7 +20,7 @@ def half_square_delta(xp: Any, z: Array, t: Array, share: Any) -> Array:
 
 
 @dataclass(frozen=True)
-class SquaredError(Loss):
+class SquaredError(ElementWise):
     """L = 1/2 ||y - a||^2, summed over outputs and over the batch: the article's form.
 
     >>> import numpy as np
@@ -28,10 +29,8 @@ class SquaredError(Loss):
     """
 
     is_mean: ClassVar[bool] = False
-
-    def _terms(self, be: Backend, z: Array, t: Array, share: Any) -> tuple[Array, Array]:
-        per_example = be.xp.sum(be.map(half_square, z, t), axis=-1, keepdims=True)
-        return per_example, be.map(half_square_delta, z, t, share)
+    term: ClassVar[Callable[..., Any]] = staticmethod(half_square)
+    term_delta: ClassVar[Callable[..., Any]] = staticmethod(half_square_delta)
 
 
 def square(xp: Any, z: Array, t: Array) -> Array:
@@ -44,7 +43,7 @@ def square_delta(xp: Any, z: Array, t: Array, share: Any) -> Array:
 
 
 @dataclass(frozen=True)
-class MeanSquaredError(Loss):
+class MeanSquaredError(ElementWise):
     """L = mean of (a - y)^2 over outputs and batch, as in torch and scikit-learn.
 
     >>> import numpy as np
@@ -52,6 +51,5 @@ class MeanSquaredError(Loss):
     2.5
     """
 
-    def _terms(self, be: Backend, z: Array, t: Array, share: Any) -> tuple[Array, Array]:
-        per_example = be.xp.sum(be.map(square, z, t), axis=-1, keepdims=True)
-        return per_example, be.map(square_delta, z, t, share)
+    term: ClassVar[Callable[..., Any]] = staticmethod(square)
+    term_delta: ClassVar[Callable[..., Any]] = staticmethod(square_delta)

@@ -1,6 +1,6 @@
 """Networks as files: one safetensors file with the arrays and, as JSON, what they belong to.
 
-Loading runs no code from the file: a layer is rebuilt from gpubp's own classes by name.
+Loading runs no code from the file: a layer or a loss is rebuilt from gpubp's own classes by name.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ _OWN: dict[str, type] = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, Layer | Initializer)
 }
+_LOSSES = {type(loss).__name__: type(loss) for loss in losses.LOSSES.values()}
 
 
-def describe(thing: Layer | Initializer) -> dict[str, Any]:
-    """Return a layer as plain data: its class by name and the arguments that rebuild it.
+def describe(thing: Layer | Initializer | Loss) -> dict[str, Any]:
+    """Return a layer or a loss as plain data: its class by name and the arguments that rebuild it.
 
     >>> import gpubp
     >>> describe(gpubp.Activation("tanh"))
@@ -53,13 +54,35 @@ def rebuild(described: Mapping[str, Any]) -> Any:
     >>> rebuild({"type": "Linear", "n_out": 2, "W": "zeros", "b": None})
     Linear(n_out=2, W='zeros', b=None)
     """
+    hint = ": for a layer of your own call gpubp.load(path, layer=...)"
+    return _rebuild(described, "layer", _OWN, hint)
+
+
+def rebuild_loss(described: Any) -> Loss | None:
+    """Return the loss of that name or description; None stays None.
+
+    >>> rebuild_loss({"type": "Huber", "delta": 2.0}), rebuild_loss("hinge")
+    (Huber(delta=2.0), Hinge())
+    """
+    if described is None:
+        return None
+    if isinstance(described, Mapping):
+        found: Loss = _rebuild(described, "loss", _LOSSES, "")
+        return found
+    return losses.loss(described)
+
+
+def _rebuild(described: Any, what: str, kinds: Mapping[str, type], hint: str) -> Any:
     if not isinstance(described, Mapping):
-        raise InputError(f"the file describes a layer as {described!r}; expected its type and more")
+        raise InputError(
+            f"the file describes a {what} as {described!r}; expected its type and more"
+        )
     name = described.get("type")
-    if not isinstance(name, str) or name not in _OWN:
-        raise InputError(f"the file holds a layer of unknown type {name!r}; {nearest(name, _OWN)}: "
-                         "for a layer of your own call gpubp.load(path, layer=...)")  # fmt: skip
-    kind = _OWN[name]
+    if not isinstance(name, str) or name not in kinds:
+        raise InputError(
+            f"the file holds a {what} of unknown type {name!r}; {nearest(name, kinds)}{hint}"
+        )
+    kind = kinds[name]
     unknown = described.keys() - {"type"} - {p.name for p in _parameters(kind)}
     if unknown:
         raise InputError(f"the file gives {name} the unknown arguments {sorted(unknown)}")
@@ -111,13 +134,20 @@ def save(net: Bound, path: str | os.PathLike[str], loss: Loss | None, epochs: in
         "members": net.members,
         "updates": net.updates,
         "epochs": epochs,
-        "loss": None if loss is None else _loss_name(loss),
+        "loss": None if loss is None else _plain_loss(loss),
     }
     write_atomically(path, to_bytes(arrays, {"gpubp": json.dumps(description)}))
 
 
-def _loss_name(loss: Loss) -> str | None:
-    return next((name for name, known in losses.LOSSES.items() if known == loss), None)
+def _plain_loss(loss: Loss) -> str | dict[str, Any] | None:
+    """The name of a loss with its default arguments, a description of another, None of another's.
+
+    A file with a name can also be read by a gpubp that knows no other form.
+    """
+    if type(loss) not in _LOSSES.values():
+        return None
+    by_name = (name for name, known in losses.LOSSES.items() if known == loss)
+    return next(by_name, None) or describe(loss)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:

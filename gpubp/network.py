@@ -347,7 +347,7 @@ def load(
             dtype=None if isinstance(device, Backend) else described["dtype"],
             seed=described["seeds"] if described["members"] else described["seeds"][0],
         )
-        net.loss = described["loss"]
+        net.loss = io.rebuild_loss(described["loss"])
         net.epochs = int(described["epochs"])
         net.restore_updates(int(described["updates"]))
     except InputError:

@@ -19,7 +19,7 @@ from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
 import gpubp
-from gpubp import io
+from gpubp import io, losses
 from gpubp.backends.standard import StandardBackend
 
 X = np.random.default_rng(2).normal(size=(5, 3)).astype(np.float32)
@@ -80,6 +80,47 @@ def test_training_and_loss_come_back(tmp_path: Path, loss: str) -> None:
     assert {k: v.tobytes() for k, v in back.state_dict().items()} == {
         k: v.tobytes() for k, v in net.state_dict().items()
     }
+
+
+DESCRIBED = [
+    (gpubp.CrossEntropy(), "cross_entropy"),
+    (losses.Huber(), "huber"),
+    (losses.Huber(2.0), {"type": "Huber", "delta": 2.0}),
+    (
+        gpubp.CrossEntropy(0.1, (1.0, 2.0)),
+        {"type": "CrossEntropy", "label_smoothing": 0.1, "class_weight": [1.0, 2.0]},
+    ),
+    (losses.Quantile((0.1, 0.9)), {"type": "Quantile", "q": [0.1, 0.9]}),
+    (losses.Focal(1.0), {"type": "Focal", "gamma": 1.0, "alpha": None}),
+    (losses.MultiClassHinge(2), {"type": "MultiClassHinge", "p": 2}),
+    (
+        gpubp.BinaryCrossEntropy(pos_weight=3),
+        {"type": "BinaryCrossEntropy", "label_smoothing": 0.0, "pos_weight": 3.0},
+    ),
+]
+
+
+@pytest.mark.parametrize(("loss", "described"), DESCRIBED)
+def test_a_loss_is_written_with_its_arguments(
+    tmp_path: Path, loss: gpubp.Loss, described: Any
+) -> None:
+    net = gpubp.Network(gpubp.Linear(2), inputs=3)
+    net.loss = loss
+    net.save(tmp_path / "net")
+    assert io.read(tmp_path / "net")[0]["loss"] == described
+    assert gpubp.load(tmp_path / "net").loss == loss
+
+
+@dataclass(frozen=True)
+class Huber(gpubp.Loss):
+    """A loss that is not gpubp's own, of the name of one."""
+
+
+def test_a_loss_of_ones_own_is_not_written(tmp_path: Path) -> None:
+    net = gpubp.Network(gpubp.Linear(2), inputs=3)
+    net.loss = Huber()
+    net.save(tmp_path / "net")
+    assert gpubp.load(tmp_path / "net").loss is None
 
 
 def test_a_file_is_read_on_another_device(tmp_path: Path) -> None:
@@ -181,9 +222,23 @@ DESCRIPTIONS: dict[str, tuple[Any, str]] = {  # what is put in place, and a part
     "no seeds": ({"seeds": []}, "incomplete"),
     "seeds in words": ({"members": 1, "seeds": "a"}, "seed"),
     "wrong dtype": ({"dtype": "float16"}, "unknown dtype 'float16'"),
-    "unknown loss": ({"loss": "hinge"}, "unknown loss 'hinge'"),
+    "unknown loss": ({"loss": "hing"}, "unknown loss 'hing'.*nearest: 'hinge'"),
     "a list for a loss": ({"loss": ["cross_entropy"]}, "loss"),
-}
+    "a loss of unknown type": ({"loss": {"type": "Hubert"}}, "loss of unknown type 'Hubert'"),
+    "a layer for a loss": ({"loss": _LINEAR}, "loss of unknown type 'Linear'"),
+    "the base of losses": ({"loss": {"type": "Loss"}}, "loss of unknown type 'Loss'"),
+    "a loss for a layer": ({"layer": {"type": "Huber"}}, "layer of unknown type 'Huber'"),
+    "a loss without a type": ({"loss": {}}, "loss of unknown type None"),
+    "unknown argument of a loss": (
+        {"loss": {"type": "Huber", "beta": 1}}, r"Huber the unknown arguments \['beta'\]",
+    ),
+    "wrong argument of a loss": ({"loss": {"type": "Huber", "delta": [1]}}, r"delta is \[1\]"),
+    "no number": ({"loss": {"type": "Huber", "delta": float("nan")}}, "delta is nan"),
+    "a layer in a loss": ({"loss": {"type": "Huber", "delta": _LINEAR}}, "delta is Linear"),
+    "a loss for other outputs": (
+        {"loss": {"type": "CrossEntropy", "class_weight": [1, 2, 3]}}, "class_weight has 3",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DESCRIPTIONS)

@@ -1,6 +1,6 @@
 """The troubles of training that every book names, and their remedies, on the digits and on XOR.
 
-    python -m bench.challenges [--only vanishing,exploding] [--seeds 5] [--out FILE] [--picture FILE]
+    python -m bench.challenges [--only vanishing,minima] [--seeds 5] [--out FILE] [--picture FILE]
 
 Prints a table in Markdown. Each row is an ensemble of `--seeds` networks trained at once; its
 figures are medians over them. With `--picture` (needs matplotlib) the loss of every row is drawn.

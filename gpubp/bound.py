@@ -254,7 +254,8 @@ class Bound:
         return value, self.steps.apply(optimizer, value)
 
     def _in_parts(self, x: Array, t: Array, loss: Loss, w: Array | None, size: int) -> Array:
-        total, value, pending = loss.weight(self.be, t, w), None, {}
+        total, value = loss.weight(self.be, t, w), None
+        pending: dict[str, Array] = {}
         for start in range(0, int(x.shape[0]), size):
             part = (slice(start, min(start + size, int(x.shape[0]))), ...)
             self._pass.first_row = start

@@ -122,7 +122,7 @@ def save(net: Bound, path: str | os.PathLike[str], loss: Loss | None, epochs: in
     from safetensors.numpy import save as to_bytes
 
     arrays = {
-        name: np.ascontiguousarray(net.be.to_numpy(value))  # safetensors needs rows in order
+        name: np.asarray(net.be.to_numpy(value), order="C")  # safetensors needs rows in order
         for name, value in net.state_dict().items()
     }
     description = {

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from .backend import Array, Backend
+from .errors import InputError, nearest
 
 Shape: TypeAlias = tuple[int, ...]
 _ALIGN = 16
@@ -42,7 +43,7 @@ class Param:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"a parameter is of kind {self.kind!r}; expected one of {KINDS}")
+            raise InputError(f"a parameter of kind {self.kind!r}; {nearest(self.kind, KINDS)}")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import gpubp.backend
+import gpubp.layers
 import gpubp.losses
 from gpubp.activations import ACTIVATIONS
 from gpubp.backend import DTYPES, Backend

@@ -151,6 +151,15 @@ class ElementWise(Loss):
 
     `term(xp, z, t, *constants)` is the term and `term_delta(xp, z, t, *constants, share)` its
     derivative for z, times `share`.
+
+    >>> import numpy as np
+    >>> import gpubp
+    >>> class Quartic(ElementWise):
+    ...     term = staticmethod(lambda xp, z, t: (z - t) ** 4)
+    ...     term_delta = staticmethod(lambda xp, z, t, share: 4.0 * (z - t) ** 3 * share)
+    >>> value, delta = Quartic()(np.asarray([[2.0]]), np.asarray([[0.0]]))
+    >>> value.item(), delta.tolist()
+    (16.0, [[32.0]])
     """
 
     term: ClassVar[Callable[..., Any]]

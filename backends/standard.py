@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +14,8 @@ import numpy as np
 from gpubp.backend import Array, Backend, Formula, check_dtype
 from gpubp.bits import bits, words
 from gpubp.errors import DeviceError
+
+_ONE_HOT = 1 << 24  # elements of a one-hot matrix: 64 MiB in float32
 
 
 class StandardBackend(Backend):
@@ -103,6 +106,36 @@ class StandardBackend(Backend):
 
     def take(self, x: Array, rows: Array) -> Array:
         return self.xp.take(x, rows, axis=0)
+
+    def reshape(self, x: Array, rank: int, shape: tuple[int, ...]) -> Array:
+        return self.xp.reshape(x, (*x.shape[: len(x.shape) - rank], *shape))
+
+    def concat(self, arrays: Sequence[Array]) -> Array:
+        leads = [tuple(x.shape[:-1]) for x in arrays]
+        if len(set(leads)) > 1:
+            lead = np.broadcast_shapes(*leads)
+            arrays = [self.xp.broadcast_to(x, (*lead, x.shape[-1])) for x in arrays]
+        return self.xp.concat(list(arrays), axis=-1)
+
+    def gather(self, table: Array, index: Array) -> Array:
+        if len(index.shape) == 1:
+            return self.xp.take(table, index, axis=len(table.shape) - 2)
+        xp, (n, d), m = self.xp, table.shape[-2:], index.shape[-1]
+        lead = np.broadcast_shapes(tuple(table.shape[:-2]), tuple(index.shape[:-1]))
+        tables = math.prod(lead)
+        first = xp.reshape(self.arange(tables, "int64"), (*lead, 1)) * n  # of each table, stacked
+        stacked = xp.reshape(xp.broadcast_to(table, (*lead, n, d)), (tables * n, d))
+        return xp.reshape(xp.take(stacked, xp.reshape(index + first, (-1,)), axis=0), (*lead, m, d))
+
+    def scatter(self, index: Array, rows: Array, n: int) -> Array:
+        # Products with columns of a one-hot matrix, as many at a time as the memory should hold.
+        xp, width = self.xp, max(1, _ONE_HOT // max(1, math.prod(index.shape)))
+        parts = []
+        for start in range(0, n, width):
+            column = self.arange(min(width, n - start), "int64") + start
+            hot = xp.astype(index[..., None] == column, rows.dtype)
+            parts.append(self.matmul(hot.mT, rows))
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=-2)
 
     def bits(
         self, rows: int, columns: int, key: Array, stream: int, step: int, first_row: int = 0

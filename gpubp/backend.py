@@ -93,6 +93,35 @@ class Backend(ABC):
         """Return the named rows of `x` (int64 indices) as a new array."""
 
     @abstractmethod
+    def reshape(self, x: Array, rank: int, shape: tuple[int, ...]) -> Array:
+        """Return `x` with its last `rank` lengths replaced by `shape`.
+
+        Here, because a layer may not read the leading lengths that `xp.reshape` asks for.
+        """
+
+    @abstractmethod
+    def concat(self, arrays: Sequence[Array]) -> Array:
+        """Return the arrays joined along the last axis; all other axes broadcast.
+
+        Here, because one part may have an axis of members that another lacks.
+        """
+
+    @abstractmethod
+    def gather(self, table: Array, index: Array) -> Array:
+        """Return the rows of `table` `(..., n, d)` named by `index` `(..., m)`: `(..., m, d)`.
+
+        The index is int64, 0..n-1. Here, because `xp.take` knows no leading axes.
+        """
+
+    @abstractmethod
+    def scatter(self, index: Array, rows: Array, n: int) -> Array:
+        """Return `(..., n, d)`, the sum of the `rows` `(..., m, d)` with each `index` `(..., m)`.
+
+        The transpose of `gather`. Here, because the array API cannot say it, and because the
+        order of a sum must be the same in every run: no atomic additions.
+        """
+
+    @abstractmethod
     def bits(
         self, rows: int, columns: int, key: Array, stream: int, step: int, first_row: int = 0
     ) -> Array:

@@ -85,7 +85,8 @@ class DialectArray:
 
     def __getitem__(self, key: Any) -> DialectArray:
         keys = key if isinstance(key, tuple) else (key,)
-        if keys[0] is not Ellipsis or any(k != 0 for k in keys[1:]):
+        first = all(type(k) is int and k == 0 for k in keys[1:])
+        if keys[0] is not Ellipsis or not (first or _some_features(keys[1:])):
             raise BrokenRule(1, f"indexing with {key!r}")
         return DialectArray(self.values[key])
 
@@ -109,6 +110,13 @@ class DialectArray:
         if name in ("ndim", "size", "reshape", "ravel", "flatten"):
             raise BrokenRule(2, f"x.{name} was used")
         raise BrokenRule(1, f"x.{name} was used; functions are taken from be.xp")
+
+
+def _some_features(keys: tuple[Any, ...]) -> bool:
+    """Whether `x[..., *keys]` is a slice of the last axis between Python ints."""
+    if len(keys) != 1 or not isinstance(keys[0], slice) or keys[0].step is not None:
+        return False
+    return all(end is None or type(end) is int for end in (keys[0].start, keys[0].stop))
 
 
 def _operator(name: str) -> Callable[..., DialectArray]:
@@ -166,8 +174,8 @@ class Namespace:
     float64, float32, int64, uint32, bool = np.float64, np.float32, np.int64, np.uint32, np.bool_
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "abs", "sign", "isfinite",
-                    "where", "maximum", "minimum", "square", "floor"):  # fmt: skip
+        if name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "cos", "abs", "sign",
+                    "isfinite", "where", "maximum", "minimum", "square", "floor"):  # fmt: skip
             return _elementwise(f"xp.{name}", getattr(np, name))
         if name in ("sum", "mean", "max", "min"):
             return self._reduction(name)

@@ -74,6 +74,18 @@ class Dialect(Backend):
     def take(self, x: Array, rows: Array) -> Array:
         return DialectArray(self._cpu.take(values_of(x), values_of(rows)))
 
+    def reshape(self, x: Array, rank: int, shape: tuple[int, ...]) -> Array:
+        return DialectArray(self._cpu.reshape(values_of(x), rank, shape))
+
+    def concat(self, arrays: Sequence[Array]) -> Array:
+        return DialectArray(self._cpu.concat([values_of(x) for x in arrays]))
+
+    def gather(self, table: Array, index: Array) -> Array:
+        return DialectArray(self._cpu.gather(values_of(table), values_of(index)))
+
+    def scatter(self, index: Array, rows: Array, n: int) -> Array:
+        return DialectArray(self._cpu.scatter(values_of(index), values_of(rows), n))
+
     def bits(
         self, rows: int, columns: int, key: Array, stream: int, step: int, first_row: int = 0
     ) -> Array:

@@ -5,7 +5,10 @@ and captured, for all that changes comes in and goes out. What it must obey to b
 
 1. functions and operators of `be.xp` only; shapes are Python ints; no branch on values;
 2. axes counted from the end (-1 features, -2 rows), reductions with `keepdims=True`; leading
-   dimensions are never read, and so an ensemble is one more leading axis;
+   dimensions are never read, and so an ensemble is one more leading axis; some of the features are
+   `x[..., a:b]`, and what else moves numbers about is the backend's, which leaves leading axes
+   alone: `be.reshape`, `be.concat`, `be.gather` and `be.scatter`. Where a layer takes examples of
+   several axes, it finds their shape in `run.spec.inputs` if its `build` puts it there;
 3. no in-place writes: gradients through `g.add`, running state through `run.put`;
 4. one floating type in an expression; only Python numbers are weak;
 5. random numbers only from `run.bits`;

@@ -26,7 +26,7 @@ _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": 
 _BITWISE = {"and": "&", "or": "|", "xor": "^", "rshift": ">>", "lshift": "<<"}
 _CALLS = {
     "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "tanh": "tanh", "erf": "erf",
-    "sqrt": "sqrt", "abs": "fabs",
+    "cos": "cos", "sqrt": "sqrt", "abs": "fabs",
 }  # fmt: skip
 
 

@@ -46,6 +46,8 @@ class State:
 class Run:
     """One layer's window on the pass: its own state, streams named by its path, the mode.
 
+    `spec` is what the layer's `build` returned, `path` its place in the tree.
+
     >>> import gpubp
     >>> from gpubp.storage import Spec, Views
     >>> be = gpubp.select("cpu")
@@ -65,7 +67,7 @@ class Run:
         use: str = "",
     ) -> None:
         prefix = f"{path}." if path else ""
-        self.path, self.state = path, State(shared, prefix, state)
+        self.path, self.spec, self.state = path, spec, State(shared, prefix, state)
         self._shared, self._on_entry, self._prefix, self._use = shared, on_entry, prefix, use
         self._names = {name: getattr(state, name) for name in spec.state}
         self._parts = path, state, spec, on_entry

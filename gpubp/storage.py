@@ -19,8 +19,8 @@ Shape: TypeAlias = tuple[int, ...]
 _ALIGN = 16
 # What `w`, `g` and `run` have of their own.
 _TAKEN = {
-    "add", "add_matmul", "bits", "children", "path", "put", "replay", "state", "step", "training",
-    "use", "wants_input_gradient",
+    "add", "add_matmul", "bits", "children", "path", "put", "replay", "spec", "state", "step",
+    "training", "use", "wants_input_gradient",
 }  # fmt: skip
 KINDS = ("weight", "bias", "norm", "slope")
 
@@ -53,6 +53,13 @@ class Spec:
     `shape` is that of one example it puts out. `entry` names the children that see the layer's
     own input before any parameter: their input gradient is needed only if the layer's is.
 
+    `inputs` is the shape of one example it takes, for a layer that asks for it in a pass
+    (`run.spec.inputs`). `least_rows` is how many examples a training batch must have; that of a
+    layer is the largest of those inside it. `categories` says of each feature it takes (flattened)
+    whether it is a number, 0, or one of n categories 0..n-1, n; empty where all are numbers.
+    `selects` says of each feature put out which of those taken it is, and is empty for a layer
+    that computes: categories are told through the one kind and not through the other.
+
     >>> import gpubp
     >>> gpubp.Linear(2).build((3,)).params["W"].shape
     (3, 2)
@@ -63,8 +70,14 @@ class Spec:
     state: Mapping[str, Param] = field(default_factory=dict)
     children: Mapping[str, Spec] = field(default_factory=dict)
     entry: tuple[str, ...] = ()
+    inputs: Shape = ()
+    least_rows: int = 1
+    categories: tuple[int, ...] = ()
+    selects: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        least = max([self.least_rows, *(child.least_rows for child in self.children.values())])
+        object.__setattr__(self, "least_rows", least)
         for name in (*self.params, *self.state, *self.children):
             if not (name.isidentifier() or name.isdecimal()) or name in _TAKEN:
                 raise ValueError(f"a layer cannot call a part {name!r}; give it another name")

@@ -10,6 +10,7 @@ from ..errors import InputError, named, whole
 from ..initializers import INITIALIZERS, Initializer
 from ..run import Run
 from ..storage import Gradients, Param, Shape, Spec, Views
+from .arguments import features
 from .base import Layer
 
 
@@ -41,9 +42,8 @@ class Linear(Layer):
             initializer(self.b)
 
     def build(self, inputs: Shape) -> Spec:
-        if len(inputs) != 1:
-            raise InputError(f"Linear takes rows of numbers, each example has shape {inputs}")
-        params = {"W": Param((inputs[0], self.n_out), initializer(self.W))}
+        n_in = features("Linear", inputs)
+        params = {"W": Param((n_in, self.n_out), initializer(self.W))}
         if self.b is not None:
             params["b"] = Param((self.n_out,), initializer(self.b), kind="bias")
         return Spec((self.n_out,), params)

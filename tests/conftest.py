@@ -129,7 +129,14 @@ def _own_formulas() -> list[tuple[Any, tuple[str, ...]]]:
             found.append(
                 (formula, tuple("I" if n in "jt" and "j" in names else "T" for n in names))
             )
-    return [*found, (cuda._draw, ("U",) * 4)]
+    for module in (batch_norm, layer_norm, noise, dropout):
+        for formula in vars(module).values():
+            if isfunction(formula) and formula.__module__ == module.__name__:
+                first, *names = inspect.signature(formula).parameters
+                if first == "xp":
+                    words = ("radius", "angle")
+                    found.append((formula, tuple("U" if n in words else "T" for n in names)))
+    return [*found, (dropout._masking(0.5), ("T", "U")), (cuda._draw, ("U",) * 4)]
 
 
 OWN_FORMULAS = _own_formulas()

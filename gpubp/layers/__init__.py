@@ -3,23 +3,19 @@
 from .activation import Activation
 from .base import Layer
 from .batch_norm import BatchNorm
+from .dropout import Dropout, GaussianDropout
 from .layer_norm import LayerNorm, RMSNorm
 from .linear import Linear
 from .mlp import MLP
-from .prelu import PReLU
-from .sequential import Sequential
-from .softmax import LogSoftmax, Softmax
 
 __all__ = [
     "MLP",
     "Activation",
     "BatchNorm",
+    "Dropout",
+    "GaussianDropout",
     "Layer",
     "LayerNorm",
     "Linear",
-    "LogSoftmax",
-    "PReLU",
     "RMSNorm",
-    "Sequential",
-    "Softmax",
 ]

@@ -172,7 +172,7 @@ class Bound:
     def forward(self, x: Any, training: bool = True) -> tuple[Array, Context]:
         """Return the raw output `(..., batch, *out)` and the context that `backward` takes."""
         with self.be.activate():
-            x = self.be.asarray(inputs.features(self.be, x, self.inputs))
+            x = self.be.asarray(inputs.features(self.be, x, self.inputs, "x", self.spec.categories))
             y, context = self._forward(x, training)
         return y, Context(x, context, tuple(y.shape), training, self._pass.pending)
 

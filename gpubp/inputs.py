@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, Backend
+from .categories import check_categories
 from .errors import InputError
 
 _BLOCK = 1 << 20  # elements looked at in one go: no second copy of a large data set
@@ -41,8 +42,17 @@ def numbers(be: Backend, x: Any, name: str) -> Array:
     return x
 
 
-def features(be: Backend, x: Any, shape: tuple[int, ...], name: str = "x") -> Array:
+def features(
+    be: Backend,
+    x: Any,
+    shape: tuple[int, ...],
+    name: str = "x",
+    categories: tuple[int, ...] = (),
+) -> Array:
     """Return examples `(n, *shape)` on the device in its dtype.
+
+    `categories` (see `Spec`) says which features are categories: `InputError` for a value that is
+    not a whole number among them. To look, the host waits for the device.
 
     A read-only or larger-than-memory NumPy memory map stays what it is: batches are converted.
 
@@ -55,7 +65,10 @@ def features(be: Backend, x: Any, shape: tuple[int, ...], name: str = "x") -> Ar
         wanted = ", ".join(["n", *map(str, shape)])
         raise InputError(f"{name} has shape {tuple(x.shape)}; the network takes ({wanted})")
     _not_empty(x, name)
-    return x if isinstance(x, np.memmap) else be.asarray(x)
+    x = x if isinstance(x, np.memmap) else be.asarray(x)
+    if any(categories):
+        check_categories(be, x, categories, name)
+    return x
 
 
 def targets(

@@ -228,7 +228,7 @@ class Network(Bound):
                 "cross-entropy over one output is zero whatever it is: use binary_cross_entropy "
                 "for yes or no, mean_squared_error for numbers, or an output for each class"
             )
-        examples = inputs.features(be, x, self.inputs, f"{which}x")
+        examples = inputs.features(be, x, self.inputs, f"{which}x", self.spec.categories)
         n = int(examples.shape[0])
         t = loss.read(be, y, width, n, f"{which}y")
         if check_finite:
@@ -265,7 +265,7 @@ class Network(Bound):
 
     def _infer(self, x: Any, last: Any) -> Any:
         with self.be.activate():
-            examples = inputs.features(self.be, x, self.inputs)
+            examples = inputs.features(self.be, x, self.inputs, "x", self.spec.categories)
             return inputs.like(x, self.be, evaluation.outputs(self, examples, last))
 
     def _classifier(self) -> Loss:

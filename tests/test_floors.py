@@ -17,7 +17,7 @@ FLOORS: list[set[str]] = [
     {"errors"},
     {"activations", "initializers", "bits", "schedules", "special", "distributions", "piecewise"},
     {"backend", "program.formula"},
-    {"storage", "run", "inputs", "seeds", "arrays", "groups"},
+    {"storage", "run", "inputs", "seeds", "arrays", "groups", "categories"},
     {"layers.*", "losses.*", "optimizers.*"},
     {"diagnosis", "data.*", "slots"},
     {"updates"},

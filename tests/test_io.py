@@ -19,7 +19,7 @@ from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
 import gpubp
-from gpubp import io, losses
+from gpubp import io, layers, losses
 from gpubp.backends.standard import StandardBackend
 
 X = np.random.default_rng(2).normal(size=(5, 3)).astype(np.float32)
@@ -51,6 +51,18 @@ LAYERS = [
     gpubp.Sequential(
         gpubp.Sequential(gpubp.Linear(3, W="ones"), gpubp.Activation("tanh")), gpubp.Linear(1)
     ),
+    gpubp.Sequential(
+        layers.BatchNorm(0.3, 1e-4), layers.LayerNorm(affine=False), layers.RMSNorm(1e-3)
+    ),
+    gpubp.Sequential(layers.Dropout(0.25), layers.GaussianNoise(0.5), layers.GaussianDropout(0.1)),
+    layers.Residual(gpubp.Linear(3, b="normal")),
+    layers.Residual(gpubp.Linear(2), projection=True),
+    layers.Residual(gpubp.Linear(2), gpubp.Linear(2, W=gpubp.Normal(0.2))),
+    layers.Concatenate(layers.Identity(), layers.Columns(1, 3)),
+    layers.Sum(gpubp.Linear(2), gpubp.Linear(2)),
+    layers.Multiply(layers.Tied(gpubp.Linear(3), 3, own_streams=False), layers.Identity()),
+    layers.Checkpoint(gpubp.Linear(2)),
+    gpubp.Sequential(layers.Reshape(3, -1), layers.Flatten()),
 ]
 
 
@@ -67,6 +79,23 @@ def test_what_was_saved_comes_back(
     assert (back.members, back.seeds, back.inputs) == (net.members, net.seeds, net.inputs)
     assert back.predict(X).dtype == dtype
     assert back.predict(X).tobytes() == net.predict(X).tobytes()
+
+
+def test_categories_and_running_state_come_back(tmp_path: Path) -> None:
+    table = gpubp.Sequential(
+        layers.Columns(0, 1), layers.Embedding(4, 2, W=gpubp.Normal(0.5)), layers.Flatten()
+    )
+    joined = layers.Concatenate(table, layers.Columns(1, 3))
+    net = gpubp.Network(gpubp.Sequential(joined, layers.BatchNorm(), gpubp.Linear(2)), inputs=3)
+    x = X.copy()
+    x[:, 0] = [0, 3, 1, 1, 2]
+    net.fit(x, [0, 1, 1, 0, 1], epochs=2)
+    net.save(tmp_path / "net")
+    back = gpubp.load(tmp_path / "net")
+    assert back.layer == net.layer
+    assert back.spec == net.spec
+    assert net.state_dict()["1.mean"].any()
+    assert back.predict(x).tobytes() == net.predict(x).tobytes()
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "mean_squared_error"])

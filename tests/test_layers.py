@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import gpubp
+from gpubp import layers
 from gpubp.activations import ACTIVATIONS
 from gpubp.backend import Backend
 from gpubp.backends.cpu import CpuBackend
@@ -30,6 +31,40 @@ WITH_WEIGHTS: dict[str, gpubp.Layer] = {
     "two uses of several": Twice(gpubp.MLP([3], N_IN, activation="softplus")),
     "with state": gpubp.Sequential(Centre(), gpubp.Linear(3), Centre()),
     "with bits": gpubp.Sequential(Mask(), gpubp.Linear(3), Mask()),
+    "batch norm": layers.BatchNorm(),
+    "layer norm": layers.LayerNorm(),
+    "rms norm": layers.RMSNorm(),
+    "norms inside": gpubp.Sequential(
+        layers.RMSNorm(affine=False), gpubp.Linear(3), layers.BatchNorm(), layers.LayerNorm()
+    ),
+    "noises": gpubp.Sequential(
+        layers.Dropout(0.3), gpubp.Linear(6), layers.GaussianNoise(0.5), layers.GaussianDropout(0.2)
+    ),
+    "residual": layers.Residual(gpubp.MLP([3], N_IN, activation="tanh")),
+    "residual, projected": layers.Residual(gpubp.Linear(3), projection=True),
+    "residual with a layer around": layers.Residual(gpubp.Linear(3), gpubp.MLP([2], 3, "silu")),
+    "sum": layers.Sum(layers.Identity(), gpubp.Linear(N_IN), gpubp.Activation("tanh")),
+    "concatenation": layers.Concatenate(layers.Columns(1, 4), gpubp.Linear(2), layers.Identity()),
+    "product": layers.Multiply(
+        gpubp.Linear(N_IN), layers.Identity(), gpubp.Activation("sigmoid"), layers.BatchNorm()
+    ),
+    "product of one": layers.Multiply(gpubp.Linear(3)),
+    "columns": gpubp.Sequential(gpubp.Linear(4), layers.Columns(1, 3), gpubp.Linear(2)),
+    "tied": layers.Tied(gpubp.Sequential(gpubp.Linear(N_IN), layers.Dropout(0.3)), times=3),
+    "tied masks": layers.Tied(gpubp.Sequential(gpubp.Linear(N_IN), Mask()), own_streams=False),
+    "checkpoint": layers.Checkpoint(
+        gpubp.Sequential(layers.BatchNorm(), layers.Dropout(0.3), gpubp.Linear(3))
+    ),
+    "checkpoints": layers.Tied(
+        layers.Checkpoint(layers.Residual(layers.Checkpoint(gpubp.Linear(N_IN)))), 2
+    ),
+    "shapes": gpubp.Sequential(
+        gpubp.Linear(6),
+        layers.Reshape(2, 3),
+        layers.Dropout(0.2),
+        layers.Flatten(),
+        gpubp.Linear(2),
+    ),
 }
 LAYERS = WITH_WEIGHTS | {f"activation {name}": gpubp.Activation(name) for name in ACTIVATIONS}
 every = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
@@ -135,6 +170,18 @@ class Counting(CpuBackend):
         (gpubp.MLP([4, 3], 2), 3, 2),
         (gpubp.Sequential(gpubp.Activation("relu"), Mask(), gpubp.Linear(3)), 1, 0),
         (Twice(gpubp.Linear(N_IN)), 3, 3),  # dx of both uses; the second gradient is added
+        (layers.Tied(gpubp.Linear(N_IN)), 3, 3),
+        (layers.Tied(gpubp.Linear(N_IN), times=1), 1, 0),
+        (layers.Residual(gpubp.Linear(N_IN)), 1, 0),
+        (layers.Residual(gpubp.MLP([4], 3), projection=True), 3, 1),
+        (layers.Sum(gpubp.Linear(3), gpubp.MLP([4], 3)), 3, 1),
+        (layers.Multiply(gpubp.Linear(3), gpubp.Linear(3)), 2, 0),
+        (layers.Concatenate(layers.Identity(), gpubp.Linear(3)), 1, 0),
+        (layers.Checkpoint(gpubp.Linear(3)), 2, 1),  # the forward pass once more
+        (gpubp.Sequential(layers.Columns(0, 2), layers.Residual(gpubp.Linear(2))), 1, 0),
+        (gpubp.Sequential(gpubp.Linear(3), layers.Sum(gpubp.Linear(2), gpubp.Linear(2))), 3, 2),
+        (gpubp.Sequential(layers.BatchNorm(), gpubp.Linear(3)), 1, 1),
+        (gpubp.Sequential(layers.Residual(gpubp.Activation("tanh")), gpubp.Linear(3)), 1, 0),
     ],
 )
 def test_the_first_product_is_left_out_where_nobody_wants_it(
@@ -155,21 +202,6 @@ def test_the_first_product_is_left_out_where_nobody_wants_it(
         assert np.array_equal(gradient, found[1][name])
 
 
-def kept_bytes(context: Any) -> int:
-    """How much memory a context holds: an array that is kept twice counts once."""
-    held: dict[int, int] = {}
-
-    def visit(item: Any) -> None:
-        if isinstance(item, np.ndarray):
-            held[item.__array_interface__["data"][0]] = item.nbytes
-        elif isinstance(item, list | tuple):
-            for inner in item:
-                visit(inner)
-
-    visit(context)
-    return sum(held.values())
-
-
 @pytest.mark.parametrize(
     ("layer", "numbers"),
     [
@@ -178,6 +210,21 @@ def kept_bytes(context: Any) -> int:
         (gpubp.MLP([7, 4], 3, activation="gelu"), N_IN + 2 * 7 + 2 * 4),  # and each z
         (gpubp.MLP([7], 3, output="sigmoid"), N_IN + 7 + 3),
         (Twice(gpubp.Linear(N_IN)), 2 * N_IN),
+        (layers.Tied(gpubp.Linear(N_IN)), 2 * N_IN),
+        (layers.LayerNorm(), 2 * N_IN + 1),  # x, and it normalised with its factor
+        (layers.RMSNorm(), 2 * N_IN + 1),
+        (layers.BatchNorm(), 2 * N_IN + N_IN / BATCH),
+        (layers.Dropout(0.5), 2 * N_IN),
+        (layers.GaussianNoise(0.5), N_IN),
+        (layers.GaussianDropout(0.5), 2 * N_IN),
+        (layers.Residual(gpubp.Linear(N_IN)), N_IN),
+        (layers.Residual(gpubp.Linear(3), projection=True), N_IN),
+        (layers.Sum(gpubp.Linear(N_IN), layers.Identity()), N_IN),
+        (layers.Concatenate(gpubp.Linear(N_IN), layers.Identity()), N_IN),
+        (layers.Multiply(gpubp.Linear(N_IN), layers.Identity()), 2 * N_IN),
+        (layers.Columns(1, 3), N_IN),
+        (layers.Checkpoint(gpubp.MLP([7, 4], 3)), N_IN),
+        (gpubp.Sequential(layers.Reshape(N_IN, 1), layers.Flatten()), N_IN),
     ],
 )
 def test_the_context_holds_no_more_than_backpropagation_needs(
@@ -185,4 +232,4 @@ def test_the_context_holds_no_more_than_backpropagation_needs(
 ) -> None:
     net = gpubp.Network(layer, N_IN, dtype=precision)
     _, context = net.forward(example(precision))
-    assert kept_bytes(context) == numbers * BATCH * np.dtype(precision).itemsize
+    assert layers.kept_bytes(context) == numbers * BATCH * np.dtype(precision).itemsize

@@ -28,7 +28,8 @@ def gradients(net: Bound, x: Any, objective: Objective, samples: int = 40) -> li
     """Compare all gradients of `objective(net(x))` with central differences.
 
     `net` is a float64 network on the CPU; of each array up to `samples` elements are moved by
-    1e-6. Random bits stay the same, for the step does; running state is not changed.
+    1e-6, features that are categories left alone. Random bits stay the same, for the step does;
+    running state is not changed.
     """
     x = np.array(x, dtype=np.float64)
     y, context = net.forward(x)
@@ -41,14 +42,21 @@ def gradients(net: Bound, x: Any, objective: Objective, samples: int = 40) -> li
         return objective(net.forward(x)[0])[0]
 
     moved = {path: net.parameter(path) for path in found}
-    rows = [_row("input", x, dx, value, samples)]
+    rows = [_row("input", x, dx, value, samples, net.spec.categories)]
     rows += [_row(path, moved[path], found[path], value, samples) for path in found]
     return rows
 
 
-def _row(name: str, array: Any, analytic: Any, value: Callable[[], float], samples: int) -> Row:
+def _row(
+    name: str,
+    array: Any,
+    analytic: Any,
+    value: Callable[[], float],
+    samples: int,
+    categories: tuple[int, ...] = (),
+) -> Row:
     off = 0.0
-    for index in _some(array.shape, samples):
+    for index in _some(array.shape, samples, categories):
         kept = array[index]
         array[index] = kept + STEP
         above = value()
@@ -62,13 +70,28 @@ def _row(name: str, array: Any, analytic: Any, value: Callable[[], float], sampl
     return Row("finite differences", "float64", f"gradient of {name}", off / largest, LIMIT)
 
 
-def _some(shape: tuple[int, ...], samples: int) -> Iterator[tuple[int, ...]]:
+def _some(
+    shape: tuple[int, ...], samples: int, categories: tuple[int, ...] = ()
+) -> Iterator[tuple[int, ...]]:
     size = int(np.prod(shape))
-    chosen = range(size)
-    if size > samples:
-        chosen = np.random.default_rng(0).choice(size, samples, replace=False).tolist()
+    chosen = [i for i in range(size) if not (categories and categories[i % len(categories)])]
+    if len(chosen) > samples:
+        chosen = np.random.default_rng(0).choice(chosen, samples, replace=False).tolist()
     for flat in chosen:
         yield tuple(int(i) for i in np.unravel_index(flat, shape))
+
+
+def examples(rng: Any, n: int, inputs: tuple[int, ...], categories: tuple[int, ...]) -> Any:
+    """Draw n examples: normal numbers, and any of its categories where a feature is one.
+
+    >>> examples(np.random.default_rng(0), 2, (3,), (0, 1, 0))[:, 1].tolist()
+    [0.0, 0.0]
+    """
+    x = rng.normal(size=(n, *inputs))
+    if any(categories):
+        counts = np.reshape(categories, inputs)
+        x = np.where(counts > 0, rng.integers(0, np.maximum(counts, 1), x.shape), x)
+    return x
 
 
 def away_from_kinks(net: Bound, batch: Callable[[int], Any], tries: int = 200) -> int:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from ..bound import Bound
-from ..layers import Layer
+from ..layers import Flatten, Layer, Sequential
 from ..losses import SquaredError
 from ..run import Pass, Run
 from ..storage import Gradients, Layout, Shape, Spec, Views, views
 from .dialect import BrokenRule, DialectArray
 from .dialect_backend import Dialect
-from .gradients import away_from_kinks, gradients
+from .gradients import away_from_kinks, examples, gradients
 from .networks import compare
 from .report import Report, Row
 
@@ -33,8 +33,13 @@ def layer(layer: Layer, inputs: int | Shape = 4) -> Report:
     (True, None)
     """
     net = Bound(layer, inputs, dtype="float64", seed=1)
+    if len(net.spec.shape) > 1:  # a loss takes rows
+        layer = Sequential(layer, Flatten())
+        net = Bound(layer, inputs, dtype="float64", seed=1)
     rng = np.random.default_rng(2)
-    x = _draw(away_from_kinks(net, lambda seed: _draw(seed, net.inputs)), net.inputs)
+    x = _draw(
+        away_from_kinks(net, lambda seed: _draw(seed, net.spec, net.inputs)), net.spec, net.inputs
+    )
     y, _ = net.forward(x)
     direction = rng.normal(size=y.shape)
     rows = gradients(net, x, lambda y: (float((y * direction).sum()), direction))
@@ -56,8 +61,8 @@ def _members(layer: Layer, inputs: Shape, x: Any) -> Row:
     return Row("members", "float64", "output of two members, each as alone", off, 1.0)
 
 
-def _draw(seed: int, inputs: Shape) -> Any:
-    return np.random.default_rng(seed).normal(size=(_ROWS, *inputs))
+def _draw(seed: int, spec: Spec, inputs: Shape) -> Any:
+    return examples(np.random.default_rng(seed), _ROWS, inputs, spec.categories)
 
 
 def broken_rule(layer: Layer, inputs: Shape) -> str | None:
@@ -75,7 +80,7 @@ def broken_rule(layer: Layer, inputs: Shape) -> str | None:
     state = _wrapped(net, spec, "state", net.be.zeros((Layout(spec, "state").size,)))
     shared = Pass(be, be.asarray([[1]], "uint32"), training=True, wants_input_gradient=True)
     run = Run(shared, "", state, spec)
-    x = be.asarray(_draw(0, inputs))
+    x = be.asarray(_draw(0, spec, inputs))
     try:
         y, context = layer.forward(be, w, x, run)
         again, _ = layer.forward(be, w, x, run)

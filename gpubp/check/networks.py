@@ -10,7 +10,7 @@ from ..backend import select
 from ..bound import Bound
 from ..losses import Loss, MeanSquaredError
 from .agreement import agreement, others
-from .gradients import away_from_kinks, gradients
+from .gradients import away_from_kinks, examples, gradients
 from .report import Report, Row
 
 _ROWS = 4
@@ -81,7 +81,7 @@ def _on_cpu(net: Bound, precision: str) -> Bound:
 def _pool(net: Bound, loss: Loss) -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
     n, width = 64, loss.target_width(net.spec.shape[-1])
-    x = rng.normal(size=(n, *net.inputs))
+    x = examples(rng, n, net.inputs, net.spec.categories)
     if loss.targets in ("labels", "classes"):
         return x, rng.integers(0, width, n)
     if loss.targets == "binary":

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import Array, Backend
-from ..errors import InputError
 from ..run import Run
 from ..storage import Gradients, Shape, Spec, Views
+from .arguments import sublayers
 from .base import Layer
+from .categories import chained
 
 
 @dataclass(frozen=True, init=False)
@@ -28,22 +29,21 @@ class Sequential(Layer):
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
-        if not layers:
-            raise InputError("Sequential: give at least one layer")
-        for i, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise InputError(f"Sequential: item {i} is {layer!r}; expected a gpubp.Layer")
-        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "layers", sublayers("Sequential", layers))
 
     def build(self, inputs: Shape) -> Spec:
         children: dict[str, Spec] = {}
         entry: list[str] = []
+        shape = inputs
         for name, layer in enumerate(self.layers):
             if not any(child.trainable for child in children.values()):
                 entry.append(str(name))
-            children[str(name)] = layer.build(inputs)
-            inputs = children[str(name)].shape
-        return Spec(inputs, children=children, entry=tuple(entry))
+            children[str(name)] = layer.build(shape)
+            shape = children[str(name)].shape
+        categories, selects = chained("Sequential", list(children.values()), inputs)
+        return Spec(
+            shape, children=children, entry=tuple(entry), categories=categories, selects=selects
+        )
 
     def forward(self, be: Backend, w: Views, x: Array, run: Run) -> tuple[Array, list[Any]]:
         contexts = []

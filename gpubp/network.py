@@ -19,7 +19,15 @@ from .optimizers import Adam, Optimizer
 from .optimizers import optimizer as named_optimizer
 from .progress import Bar
 from .restarts import Restarts
-from .training import Data, Trainer, check_callbacks, check_counts, pair, record_names
+from .training import (
+    Data,
+    Trainer,
+    check_callbacks,
+    check_counts,
+    check_rest,
+    pair,
+    record_names,
+)
 
 
 class Network(Bound):
@@ -135,6 +143,7 @@ class Network(Bound):
                 held = pair(validation)
                 held_out = self._data(*held, None, chosen, check_finite, "validation ")
             size, seed = batch_size or data.n, shuffle_seed if shuffle else None
+            check_rest(self.spec.least_rows, data.n, size, micro_batch)
             bar = Bar(epochs * -(-data.n // min(size, data.n)), progress)
             trainer = Trainer(self, data, chosen, method, size, seed, bar.advance, micro_batch)
             self._begin(chosen, held_out is not None, callbacks)

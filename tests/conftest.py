@@ -24,6 +24,7 @@ from gpubp.backends import cuda
 from gpubp.backends.cpu import CpuBackend
 from gpubp.backends.standard import StandardBackend, guarded
 from gpubp.check.tolerance import error, tolerance
+from gpubp.layers.dropout import _masking
 from gpubp.optimizers import OPTIMIZERS
 from gpubp.program.formula import trace
 from tests import compiled
@@ -125,18 +126,16 @@ def _own_formulas() -> list[tuple[Any, tuple[str, ...]]]:
     for formula in dict.fromkeys(functions):
         first, *names = inspect.signature(formula).parameters or [""]
         if first == "xp" and formula.__module__.startswith(("gpubp.losses", "gpubp.layers")):
-            # labels `t` are compared with the column numbers `j`; both are integers
-            found.append(
-                (formula, tuple("I" if n in "jt" and "j" in names else "T" for n in names))
-            )
-    for module in (batch_norm, layer_norm, noise, dropout):
-        for formula in vars(module).values():
-            if isfunction(formula) and formula.__module__ == module.__name__:
-                first, *names = inspect.signature(formula).parameters
-                if first == "xp":
-                    words = ("radius", "angle")
-                    found.append((formula, tuple("U" if n in words else "T" for n in names)))
-    return [*found, (dropout._masking(0.5), ("T", "U")), (cuda._draw, ("U",) * 4)]
+            found.append((formula, tuple(_kind(name, names) for name in names)))
+    return [*found, (_masking(0.5), ("T", "U")), (cuda._draw, ("U",) * 4)]
+
+
+def _kind(name: str, names: list[str]) -> str:
+    """The kind of an operand by its name: what the library's formulas have agreed on."""
+    if name in ("radius", "angle"):  # random words
+        return "U"
+    # labels `t` are compared with the column numbers `j`; both are integers
+    return "I" if name in "jt" and "j" in names else "T"
 
 
 OWN_FORMULAS = _own_formulas()

@@ -11,9 +11,9 @@ import pytest
 import gpubp
 from gpubp.backend import Backend
 from gpubp.check.tolerance import error, tolerance
-from gpubp.layers import LogSoftmax, PReLU, Softmax
+from gpubp.layers import LogSoftmax, PReLU, Softmax, kept_bytes
 from tests.conftest import as_alone, require, rng
-from tests.test_layers import kept_bytes, passes
+from tests.test_layers import passes
 from tests.toys import BATCH, N_IN, Twice, example
 
 LAYERS: dict[str, gpubp.Layer] = {

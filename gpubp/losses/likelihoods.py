@@ -103,4 +103,4 @@ class GaussianNLL(Loss):
         mu, s = z[..., :m], z[..., m:]
         terms = be.map(gaussian, mu, s, t)
         deltas = [be.map(formula, mu, s, t, share) for formula in (mean_delta, log_variance_delta)]
-        return be.xp.sum(terms, axis=-1, keepdims=True), be.xp.concat(deltas, axis=-1)
+        return be.xp.sum(terms, axis=-1, keepdims=True), be.concat(deltas)

@@ -6,7 +6,8 @@ All start from the same weights, take the same batches in the same order, report
 step and must agree on it. Rounds of all contestants are interleaved; figures are medians, and
 what counts is the ratio within one run. W1: 2-8-1 sigmoid, squares, batch 4, SGD. W2: 64-128-10,
 batch 32, Adam. W3: 784-512-256-10, batch 128, Adam. W4: 1024-4096-4096-1024 squares, batch 512,
-Adam. float32.
+Adam. W5: 20 residual blocks of LayerNorm, Linear(256), ReLU and Dropout, see `bench.residual`.
+float32.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import gpubp
 
+from . import residual
 from .report import environment, write
 from .textbook import Textbook
 
@@ -132,20 +135,23 @@ def torch_eager(p: Problem) -> Step:
     return step
 
 
-def contestants() -> dict[str, Callable[[Problem], Step]]:
-    """All that can run here; torch is left out where it is not installed."""
-    found: dict[str, Callable[[Problem], Step]] = {"textbook": textbook, "plain": plain}
+def contestants(name: str) -> dict[str, Step]:
+    """All that can run a workload here; torch is left out where it is not installed."""
+    if name == "W5":
+        found = dict(residual.CONTESTANTS)
+    else:
+        p = problem(WORKLOADS[name])
+        builders = {"textbook": textbook, "plain": plain, "torch eager": torch_eager}
+        found = {who: partial(build, p) for who, build in builders.items()}
     try:
         import torch  # noqa: F401
     except ImportError:
-        return found
-    return found | {"torch eager": torch_eager}
+        found.pop("torch eager")
+    return {who: build() for who, build in found.items()}
 
 
-def measure(load: Workload, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(steps: dict[str, Step], rounds: int, seconds: float) -> dict[str, Any]:
     """Return steps a second of each contestant, its ratio to the textbook, and the losses."""
-    p = problem(load)
-    steps = {name: build(p) for name, build in contestants().items()}
     losses = {name: [step(i) for i in range(_BATCHES)][-1] for name, step in steps.items()}
     _agree(losses)
     taken = dict.fromkeys(steps, _BATCHES)
@@ -190,13 +196,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.6)
-    parser.add_argument("--only", default=",".join(WORKLOADS))
+    parser.add_argument("--only", default=",".join([*WORKLOADS, "W5"]))
     parser.add_argument("--out")
     arguments = parser.parse_args()
     results = {}
     print(f"{'':4}{'':14}{'steps/s':>12}{'x textbook':>12}")
     for name in arguments.only.split(","):
-        results[name] = measure(WORKLOADS[name], arguments.rounds, arguments.seconds)
+        results[name] = measure(contestants(name), arguments.rounds, arguments.seconds)
         for who, row in results[name].items():
             print(
                 f"{name:4}{who:14}{row['steps_per_second']:12.1f}{row['ratio_to_textbook']:12.2f}"

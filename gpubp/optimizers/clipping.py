@@ -12,6 +12,7 @@ from ..backend import Backend
 from ..errors import InputError
 from ..groups import On, chosen, names
 from ..storage import Layout
+from .norms import norm
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ class ClipValue(Clip):
         be.write(grad, be.map(clamped, grad, self.limit))
 
 
-def scale_to(xp: Namespace, norm: Array, limit: Any) -> Array:
-    return xp.minimum(limit / (norm + 1e-6), 1.0)  # the 1e-6 is torch's
+def scale_to(xp: Namespace, largest: Array, ratio: Array, limit: Any) -> Array:
+    # limit / (norm + 1e-6), with torch's 1e-6, for norm = largest ratio, which may be too large
+    return xp.minimum(limit / largest / (ratio + 1e-6 / largest), 1.0)
 
 
 class ClipGlobalNorm(Clip):
@@ -74,11 +76,8 @@ class ClipGlobalNorm(Clip):
     """
 
     def __call__(self, be: Backend, layout: Layout, theta: Array, grad: Array) -> None:
-        xp = be.xp
-        largest = xp.maximum(xp.max(xp.abs(grad), axis=-1, keepdims=True), _TINY)
-        part = grad / largest
-        norm = largest * xp.sqrt(xp.sum(part * part, axis=-1, keepdims=True))
-        be.write(grad, grad * be.map(scale_to, norm, self.limit))
+        largest, ratio = norm(be.xp, grad, axis=-1)
+        be.write(grad, grad * be.map(scale_to, largest, ratio, self.limit))
 
 
 class ClipNorm(Clip):
@@ -94,9 +93,13 @@ class ClipNorm(Clip):
             clip(be, layout, theta, grad[..., place.start : place.stop])
 
 
-def unit_scale(xp: Namespace, w_norm: Array, g_norm: Array, limit: Any, eps: Any) -> Array:
-    most = limit * xp.maximum(w_norm, eps)
-    return xp.minimum(most / xp.maximum(g_norm, 1e-6), 1.0)
+def unit_scale(
+    xp: Namespace, w_largest: Array, w_ratio: Array, g_largest: Array, g_ratio: Array,
+    limit: Any, eps: Any,
+) -> Array:  # fmt: skip
+    most = limit * xp.maximum(w_largest * w_ratio, eps)
+    # most / max(||g||, 1e-6)
+    return xp.minimum(most / g_largest / xp.maximum(g_ratio, 1e-6 / g_largest), 1.0)
 
 
 @dataclass(frozen=True)
@@ -123,14 +126,8 @@ class AdaptiveClip(Clip):
         return chosen(layout, "AdaptiveClip", self.on)
 
     def __call__(self, be: Backend, layout: Layout, theta: Array, grad: Array) -> None:
-        xp = be.xp
         for path in self.paths(layout):
             w, g = layout.row(be, theta, path), layout.row(be, grad, path)
             axis = -2 if len(layout.places[path].param.shape) > 1 else -1
-            w_norm = xp.sqrt(xp.sum(w * w, axis=axis, keepdims=True))
-            g_norm = xp.sqrt(xp.sum(g * g, axis=axis, keepdims=True))
-            be.write(g, g * be.map(unit_scale, w_norm, g_norm, self.limit, self.eps))
-
-
-_TINY = 1e-30
-"""Divides a gradient that is all zero; far below any that counts."""
+            norms = (*norm(be.xp, w, axis), *norm(be.xp, g, axis))
+            be.write(g, g * be.map(unit_scale, *norms, self.limit, self.eps))

@@ -18,6 +18,7 @@ from ..backend import Backend
 from ..errors import InputError
 from ..groups import On, chosen, names, spread
 from ..storage import Layout
+from .norms import norm
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,18 @@ def shrunk(xp: Namespace, g: Array, w: Array, l2: Array) -> Array:
 
 
 def coefficients(
-    be: Backend, layout: Layout, penalties: Sequence[Penalty]
+    be: Backend, layout: Layout, penalties: Sequence[Penalty], frozen: Sequence[str] = ()
 ) -> tuple[Array | None, Array]:
-    """Return the factors of |w| and of 1/2 w^2 for each element; None where no |w| counts."""
+    """Return the factors of |w| and of 1/2 w^2 for each element; None where no |w| counts.
+
+    They are 0 for frozen parameters, whose gradient is not set to zero before each step.
+    """
     ones: dict[str, float] = {}
     twos: dict[str, float] = {}
     for penalty in penalties:
         for path in chosen(layout, type(penalty).__name__, penalty.on):
+            if path in frozen:
+                continue
             ones[path] = ones.get(path, 0.0) + penalty.l1
             twos[path] = twos.get(path, 0.0) + penalty.l2
     l1 = spread(be, layout, ones) if any(ones.values()) else None
@@ -163,14 +169,13 @@ class MaxNorm:
             if path in frozen:
                 continue
             w = layout.view(be, theta, path)
-            norm = xp.sqrt(xp.sum(w * w, axis=-2, keepdims=True))
-            scaled = w * be.map(_within, norm, self.limit)
+            scaled = w * be.map(_within, *norm(xp, w, axis=-2), self.limit)
             be.write(w, scaled if ok is True else xp.where(ok[..., None], scaled, w))
 
 
-def _within(xp: Namespace, norm: Array, limit: Any) -> Array:
-    # exactly 1 where the norm is within the limit, so that such weights keep their bits
-    return xp.minimum(limit / xp.maximum(norm, limit), 1.0)
+def _within(xp: Namespace, largest: Array, ratio: Array, limit: Any) -> Array:
+    # 1 where the norm, largest ratio, is within the limit, so that such weights keep their bits
+    return xp.minimum(limit / largest / ratio, 1.0)
 
 
 def _sound(value: Any) -> bool:

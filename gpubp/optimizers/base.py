@@ -52,6 +52,8 @@ class Optimizer:
 
     slots: ClassVar[tuple[str, ...]] = ()
     formula: ClassVar[Callable[..., Any]]
+    stepwise: ClassVar[bool] = True
+    """Whether an update is made of the gradient alone, and not of a search along a line."""
 
     def __post_init__(self) -> None:
         self._set("lr", self._rates())
@@ -92,14 +94,16 @@ class Optimizer:
         return value if isinstance(value, Schedule) else self._checked("lr", value)
 
     def _checked(self, name: str, value: Any) -> float:
-        top = 1.0 if name.startswith(("beta", "momentum")) else math.inf
+        top = 1.0 if name.startswith(_BELOW_ONE) else math.inf
         real = isinstance(value, Real) and not isinstance(value, bool)
         try:
             number = float(value) if real else math.nan
         except OverflowError:  # an int beyond all floats
             number = math.inf
-        if not 0 <= number < top:
+        # A weight that never had a gradient is 0 / eps away from where it was.
+        if not 0 <= number < top or (name == "eps" and number == 0):
             expected = "a number in [0, 1)" if top == 1.0 else "a finite number of at least 0"
+            expected = "a finite number above 0" if name == "eps" else expected
             raise self._refusal(name, value, expected)
         return number
 
@@ -115,6 +119,16 @@ class Optimizer:
     def penalties(self) -> tuple[Penalty, ...]:
         """The penalties, none or more."""
         return self.penalty  # type: ignore[return-value]
+
+    @property
+    def inner(self) -> Optimizer:
+        """The optimizer that makes the updates: this one, or the one within an average."""
+        return self
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What an optimizer must have in common with another one to go on with its slots."""
+        return type(self), self.slots
 
     @property
     def length(self) -> int | None:
@@ -148,5 +162,13 @@ class Optimizer:
                 part.paths(layout)
 
 
+_BELOW_ONE = ("beta", "decay", "momentum", "rho")
+
+
 def _at(rate: Rate, t: int) -> float:
-    return rate(t - 1) if isinstance(rate, Schedule) else rate
+    if not isinstance(rate, Schedule):
+        return rate
+    value = rate(t - 1)
+    if not 0 <= value < math.inf:
+        raise InputError(f"{rate!r} gives a rate of {value!r} at step {t - 1}; expected one >= 0")
+    return value

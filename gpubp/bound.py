@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from . import inputs, seeds
@@ -159,6 +160,47 @@ class Bound:
         with self.be.activate():
             self.steps.freeze(())
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside `with`, the weights are the average that an `EMA` or `SWA` optimizer keeps.
+
+        Predictions, figures and files made there are those of the average; training is refused.
+        Raises `InputError` where no update has entered an average.
+
+        >>> import gpubp
+        >>> net = Bound(gpubp.Linear(1), 1)
+        >>> with net.averaged():
+        ...     pass
+        Traceback (most recent call last):
+        gpubp.errors.InputError: there is no average of weights; train with EMA or SWA first
+        """
+        with self.be.activate():
+            weights = self.be.xp.asarray(self.theta, copy=True)
+            self._take_average()
+        outermost, self.steps.elsewhere = not self.steps.elsewhere, True
+        try:
+            yield
+        finally:
+            with self.be.activate():
+                self.be.write(self.theta, weights)
+            self.steps.elsewhere = not outermost
+
+    def adopt_average(self) -> None:
+        """Make the average that an `EMA` or `SWA` optimizer keeps the weights, for good.
+
+        The optimizer's slots begin anew. Raises `InputError` as `averaged` does.
+        """
+        with self.be.activate():
+            self._take_average()
+        self.reset_optimizer()
+
+    def _take_average(self) -> None:
+        xp, average = self.be.xp, self.steps.slots.arrays.get("average")
+        begun = None if average is None else xp.any(average != 0.0, axis=-1, keepdims=True)
+        if begun is None or not bool(xp.any(begun)):
+            raise InputError("there is no average of weights; train with EMA or SWA first")
+        self.be.write(self.theta, xp.where(begun, average, self.theta))
+
     def gradients(self) -> dict[str, Array]:
         """Return copies of the gradients by path, on the device.
 
@@ -222,6 +264,11 @@ class Bound:
         are no gradients, or the optimizer is not for this network.
         """
         self.steps.check(optimizer)
+        if not optimizer.stepwise:
+            kind = type(optimizer).__name__
+            raise InputError(f"{kind} searches along a line: use fit(..., batch_size=None)")
+        if self.frozen and len(self.frozen) == len(self.arrays.params.places):
+            raise InputError("step: all parameters are frozen; call unfreeze first")
         if not self.arrays.written and self.arrays.params.places:
             raise InputError("step: there are no gradients; call backward first")
         with self.be.activate():

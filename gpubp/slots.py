@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from .backend import Array, Backend
 from .optimizers import Optimizer
@@ -24,17 +25,17 @@ class Slots:
     def reset(self) -> None:
         """Forget everything."""
         self.arrays: dict[str, Array] = {}
-        self.kind: type[Optimizer] | None = None
+        self.kind: tuple[Any, ...] | None = None
         self.updates = 0
 
     def fits(self, optimizer: Optimizer) -> bool:
         """Whether an optimizer goes on with these slots."""
-        return self.kind is type(optimizer)
+        return self.kind == optimizer.kind
 
     def of(self, optimizer: Optimizer) -> list[Array]:
         """Return the slots of an optimizer, those it left if the last was of its kind."""
         if not self.fits(optimizer):
             self.reset()
             self.arrays = {name: self._be.zeros(self._shape) for name in optimizer.slots}
-            self.kind = type(optimizer)
+            self.kind = optimizer.kind
         return list(self.arrays.values())

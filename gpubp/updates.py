@@ -12,8 +12,9 @@ from .backend import Array, Backend
 from .errors import InputError
 from .groups import chosen, spread
 from .optimizers import MaxNorm, Optimizer
+from .optimizers.averaging import Averaging
 from .optimizers.penalties import coefficients, penalised, shrunk
-from .optimizers.steps import decaying, partly
+from .optimizers.steps import averaging, decaying, partly, towards
 from .run import Pass
 from .slots import Slots
 from .storage import Shape
@@ -51,6 +52,10 @@ class Updates:
         """The members whose last step was not finite."""
         self.attempt = 1
         """The number of the last update that was tried, counted from 1."""
+        self.rate: Any = None
+        """The rate of the last update, `rate_scale` in it; None before the first."""
+        self.elsewhere = False
+        """Whether averaged weights are in the place of those that are trained."""
         self._kept: dict[Any, Any] = {}
         self._expect()
 
@@ -58,6 +63,8 @@ class Updates:
 
     def check(self, optimizer: Optimizer, count: int = 1) -> None:
         """Raise `InputError` unless this is an optimizer that can make `count` updates here."""
+        if self.elsewhere:
+            raise InputError("the averaged weights are in place: train outside `net.averaged()`")
         if not isinstance(optimizer, Optimizer):
             raise InputError(f"the optimizer is {optimizer!r}; expected one such as gpubp.Adam()")
         if isinstance(optimizer.lr, tuple) and self._lead != (len(optimizer.lr),):
@@ -79,7 +86,12 @@ class Updates:
         wanted = chosen(self._arrays.params, "freeze", paths) if paths else []
         self._arrays.set_frozen(wanted)
         self.frozen = tuple(wanted)
-        self._kept.pop("moves", None)
+        self._kept.clear()
+
+    def rates(self) -> Any:
+        """The rate of the last update, or a list with that of each member; NaN before the first."""
+        rate = np.nan if self.rate is None else self.rate
+        return np.broadcast_to(rate, self._lead).tolist()
 
     def halt(self, members: Any) -> None:
         """Let members stand still from now on; a truth for each."""
@@ -106,33 +118,43 @@ class Updates:
         t = self.slots.updates + 1 if self.slots.fits(optimizer) else 1
         lr = np.asarray(optimizer.rate(t)) * self.rate_scale
         rate: Any = float(lr) if lr.ndim == 0 else lr
+        self.rate = rate
         arrays.finish_gradients()
         arrays.written.clear()
-        self._regularise(optimizer)
+        self.penalise(optimizer)
+        if optimizer.clip is not None:
+            optimizer.clip(be, arrays.params, arrays.theta, arrays.grad)
         ok = be.finite(arrays.grad, value, rate)
         if self._pass.pending:
             ok = arrays.sound_state(self._pass.pending) & ok
         sound, ok = self._guard(ok)
-        if not sound and len(self.stopped) == max(1, int(np.prod(self._lead))):
-            return False
+        if ok is None:  # nobody moves
+            return sound
         self._replace(optimizer, t, rate, ok)
-        arrays.commit(self._pass.pending, ok)
-        self._pass.pending = {}
-        self.slots.updates += 1
         self._asked += 1
-        self._pass.step += 1
+        self.advance(ok)
         return sound
 
-    def _regularise(self, optimizer: Optimizer) -> None:
+    def advance(self, ok: Any = True) -> None:
+        """Count an update that was made, and take over its running state where `ok`."""
+        self._arrays.commit(self._pass.pending, ok)
+        self._pass.pending = {}
+        self.slots.updates += 1
+        self._pass.step += 1
+
+    def penalise(self, optimizer: Optimizer) -> None:
+        """Add the gradients of the penalties."""
         be, arrays = self._be, self._arrays
         if optimizer.penalties:
-            l1, l2 = self._once(("penalty", optimizer.penalties), coefficients)
+            l1, l2 = self._once(("penalty", optimizer.penalties), self._coefficients)
             if l1 is None:
                 be.write(arrays.grad, be.map(shrunk, arrays.grad, arrays.theta, l2))
             else:
                 be.write(arrays.grad, be.map(penalised, arrays.grad, arrays.theta, l1, l2))
-        if optimizer.clip is not None:
-            optimizer.clip(be, arrays.params, arrays.theta, arrays.grad)
+
+    def moves(self) -> Array:
+        """Return a flat array `(n,)`: 1 for each element that is not frozen, 0 elsewhere."""
+        return self._once(("moves", self.frozen), _all_but)
 
     def _once(self, key: tuple[str, Any], make: Any) -> Any:
         """What was made of the layout for this key, the last of its sort only."""
@@ -141,8 +163,14 @@ class Updates:
             self._kept[sort] = what, make(self._be, self._arrays.params, what)
         return self._kept[sort][1]
 
+    def _coefficients(self, be: Backend, layout: Any, penalties: Any) -> Any:
+        return coefficients(be, layout, penalties, self.frozen)
+
     def _guard(self, ok: Any) -> tuple[bool, Any]:
-        """Whether all is well, and for which members the update is made (True: for all)."""
+        """Whether all is well, and for which members the update is made.
+
+        These are True for all, None for none of them, or an array `(..., 1)`.
+        """
         if self._be.deferred:
             ok = self._alive & ok
             self._taken = self._taken + self._be.xp.astype(ok, self._be.xp.int64)
@@ -150,30 +178,42 @@ class Updates:
             self._alive = ok if self.tolerant else ok & self._be.xp.all(ok | ~self._moving)
             return True, ok
         if ok is True:
-            return True, (self._moving if self.halted.any() else True)
+            moving = self._moving if self.halted.any() else True
+            return True, (None if self.halted.all() else moving)
         bad = ~self._be.to_numpy(ok)[..., 0] & ~self.halted
-        if self.tolerant and bad.any():
-            self.lost = self.lost | bad
-            self.halt(bad)
-            return True, self._moving
+        if self.tolerant:
+            if bad.any():
+                self.lost = self.lost | bad
+                self.halt(bad)
+            return True, (None if self.halted.all() else self._moving)
         self.stopped = np.flatnonzero(bad).tolist()
-        return not self.stopped, ok & self._moving
+        none = bool((bad | self.halted).all())
+        return not self.stopped, (None if none else ok & self._moving)
 
     def _replace(self, optimizer: Optimizer, t: int, rate: Any, ok: Any) -> None:
         be, theta = self._be, self._arrays.theta
         state = [theta, *self.slots.of(optimizer)]
-        formula, arrays = optimizer.formula, [self._arrays.grad]
-        numbers = list(optimizer.numbers(t, rate))
+        inner = optimizer.inner
+        formula, arrays = inner.formula, [self._arrays.grad]
+        numbers, moved = list(inner.numbers(t, rate)), 1 + len(inner.slots)
         if optimizer.weight_decay:
-            formula = decaying(formula, len(state))
+            formula = decaying(formula, moved)
             arrays.append(self._once(("decay", optimizer.decay_on), _mask))
             numbers.append(rate * optimizer.weight_decay)
         if self.frozen:
-            formula = partly(formula, len(state), len(arrays))
-            arrays.append(self._once(("moves", self.frozen), _all_but))
-        be.update(formula, state, arrays, numbers, ok)
-        if isinstance(optimizer.max_norm, MaxNorm):
-            optimizer.max_norm.project(be, self._arrays.params, theta, ok, self.frozen)
+            formula = partly(formula, moved, len(arrays))
+            arrays.append(self.moves())
+        bound = optimizer.max_norm
+        if isinstance(optimizer, Averaging):
+            share = optimizer.share(t)
+            if bound is None:  # outermost: the average holds frozen weights too
+                formula = averaging(formula, moved, len(arrays))
+                numbers.append(share)
+        be.update(formula, state if bound is None else state[:moved], arrays, numbers, ok)
+        if isinstance(bound, MaxNorm):
+            bound.project(be, self._arrays.params, theta, ok, self.frozen)
+            if isinstance(optimizer, Averaging):
+                be.update(towards, [state[-1]], [theta], [share], ok)
 
     # -- a device that works ahead of the host -------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,19 @@ import gpubp
 from gpubp.backend import Backend
 from gpubp.backends.cpu import CpuBackend
 from gpubp.check.tolerance import error, tolerance
-from gpubp.optimizers import OPTIMIZERS, Optimizer
+from gpubp.optimizers import (
+    LBFGS,
+    OPTIMIZERS,
+    Adadelta,
+    Adagrad,
+    Adamax,
+    AMSGrad,
+    Lion,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSProp,
+)
 from tests.conftest import as_alone, require, rng
 
 METHODS: dict[str, Optimizer] = {
@@ -20,6 +34,17 @@ METHODS: dict[str, Optimizer] = {
     "Nesterov": gpubp.Nesterov(0.05, momentum=0.8),
     "Adam": gpubp.Adam(0.01, beta1=0.8, beta2=0.95, eps=1e-6),
     "AdamW": gpubp.AdamW(0.01, weight_decay=0.1),
+    "AMSGrad": AMSGrad(0.01, beta1=0.8, beta2=0.9, eps=1e-6),
+    "Adamax": Adamax(0.01, beta1=0.8, beta2=0.95, eps=1e-6),
+    "NAdam": NAdam(0.01, beta1=0.8, beta2=0.95, eps=1e-6, momentum_decay=0.01),
+    "RAdam": RAdam(0.01, beta1=0.8, beta2=0.98, eps=1e-6),
+    "RMSProp": RMSProp(0.01, rho=0.9, eps=1e-6),
+    "RMSProp centered": RMSProp(0.01, rho=0.9, eps=1e-3, centered=True),
+    "RMSProp momentum": RMSProp(0.01, rho=0.9, eps=1e-6, momentum=0.7),
+    "RMSProp both": RMSProp(0.01, rho=0.9, eps=1e-3, momentum=0.7, centered=True),
+    "Adagrad": Adagrad(0.05, lr_decay=0.1, initial=0.2, eps=1e-6),
+    "Adadelta": Adadelta(0.5, rho=0.8, eps=1e-4),
+    "Lion": Lion(0.01, beta1=0.8, beta2=0.95, weight_decay=0.1, decay_on="all"),
 }
 every = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
@@ -48,13 +73,32 @@ def in_torch(name: str, w: Any) -> Any:
         "Nesterov": lambda: optim.SGD([w], lr=0.05, momentum=0.8, nesterov=True),
         "Adam": lambda: optim.Adam([w], lr=0.01, betas=(0.8, 0.95), eps=1e-6),
         "AdamW": lambda: optim.AdamW([w], lr=0.01, weight_decay=0.1),
+        "AMSGrad": lambda: optim.Adam([w], 0.01, (0.8, 0.9), 1e-6, amsgrad=True),
+        "Adamax": lambda: optim.Adamax([w], 0.01, (0.8, 0.95), 1e-6),
+        "NAdam": lambda: optim.NAdam([w], 0.01, (0.8, 0.95), 1e-6, momentum_decay=0.01),
+        "RAdam": lambda: optim.RAdam([w], 0.01, (0.8, 0.98), 1e-6),
+        "RMSProp": lambda: optim.RMSprop([w], 0.01, 0.9, 1e-6),
+        "RMSProp centered": lambda: optim.RMSprop([w], 0.01, 0.9, 1e-3, centered=True),
+        "RMSProp momentum": lambda: optim.RMSprop([w], 0.01, 0.9, 1e-6, momentum=0.7),
+        "RMSProp both": lambda: optim.RMSprop([w], 0.01, 0.9, 1e-3, momentum=0.7, centered=True),
+        "Adagrad": lambda: optim.Adagrad([w], 0.05, 0.1, initial_accumulator_value=0.2, eps=1e-6),
+        "Adadelta": lambda: optim.Adadelta([w], 0.5, 0.8, 1e-4),
     }
     return made[name]()
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_hundred_steps_are_torchs(name: str) -> None:
+@pytest.fixture
+def double() -> Iterator[Any]:
+    """torch with float64 for what an optimizer keeps beside the weights, too."""
     torch = require("torch")
+    torch.set_default_dtype(torch.float64)
+    yield torch
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "Lion"])
+def test_a_hundred_steps_are_torchs(name: str, double: Any) -> None:
+    torch = double
     gradients = rng().normal(size=(100, 30))
     w = torch.tensor(rng(5).normal(size=30), requires_grad=True)
     method = in_torch(name, w)
@@ -64,6 +108,49 @@ def test_a_hundred_steps_are_torchs(name: str) -> None:
     expected = w.detach().numpy()
     given = steps(CpuBackend(0, "float64"), METHODS[name], gradients)[0]
     assert error(given, expected) <= tolerance("float64", expected, 100)
+
+
+def test_a_hundred_steps_of_lion_are_those_of_the_paper() -> None:
+    """Program 1 of Chen et al. (2023), line by line."""
+    gradients = rng().normal(size=(100, 30))
+    w, m = rng(5).normal(size=30), np.zeros(30)
+    for g in gradients:
+        update = np.sign(m * 0.8 + g * (1 - 0.8))
+        m = m * 0.95 + g * (1 - 0.95)
+        update = update + w * 0.1
+        w = w - 0.01 * update
+    given = steps(CpuBackend(0, "float64"), METHODS["Lion"], gradients)
+    for array, expected in zip(given, (w, m), strict=True):
+        assert error(array, expected) <= tolerance("float64", expected, 100)
+
+
+def test_the_momenta_of_nadam_are_right_whatever_was_asked_for_before() -> None:
+    method = NAdam(beta1=0.7, momentum_decay=0.02)
+    factors = [0.7 * (1 - 0.5 * 0.96 ** (t * 0.02)) for t in range(1, 301)]
+    for t in (300, 3, 40, 1, 299):
+        expected = float(np.prod(factors[:t]))
+        assert abs(method.product(t) - expected) <= max(1e-13 * expected, 1e-20)
+    assert 0 < method.product(10**9) < 1e-19  # not a list of that length
+
+
+def test_what_an_optimizer_keeps_depends_on_its_options() -> None:
+    """Slots that an option adds do not fit where it is missing: they begin anew."""
+    net = network()
+    take(net, RMSProp(0.01, momentum=0.5), 2)
+    assert list(net.steps.slots.arrays) == ["v", "b"]
+    take(net, RMSProp(0.01, centered=True), 1)
+    assert list(net.steps.slots.arrays) == ["v", "mean"]
+    assert net.steps.slots.updates == 1
+    take(net, RMSProp(0.02, rho=0.5, centered=True), 1)
+    assert net.steps.slots.updates == 2
+
+
+def test_a_constant_gradient_leaves_no_variance_below_zero() -> None:
+    """Rounding makes v - mean^2 slightly negative, and its root would be NaN."""
+    gradients = np.full((200, 20), 0.1, dtype=np.float32) * rng(1).uniform(0.5, 2, size=20)
+    method = RMSProp(1e-6, rho=0.5, centered=True)
+    for array in steps(CpuBackend(0, "float32"), method, gradients.astype(np.float32)):
+        assert np.isfinite(array).all()
 
 
 @every
@@ -113,7 +200,7 @@ def take(net: gpubp.Network, method: Optimizer, count: int) -> None:
         net.step(method)
 
 
-@pytest.mark.parametrize("name", ["Momentum", "Nesterov", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "SGD"])
 def test_a_reset_forgets_slots_and_count(name: str) -> None:
     trained, fresh = network(), network()
     take(trained, METHODS[name], 3)
@@ -131,12 +218,12 @@ def test_a_reset_forgets_slots_and_count(name: str) -> None:
 def test_each_member_has_its_rate(backend: Backend, method: Optimizer) -> None:
     x, y = data()
     rates = (0.1, 0.003, 0.0)
-    several = type(method)(rates)
+    several = replace(method, lr=rates)
     together = network(device=backend, members=3, seed=7)
     together.fit(x, y, loss="mean_squared_error", optimizer=several, epochs=2)
     for k, rate in enumerate(rates):
         alone = network(device=backend, seed=7 + k)
-        alone.fit(x, y, loss="mean_squared_error", optimizer=type(method)(rate), epochs=2)
+        alone.fit(x, y, loss="mean_squared_error", optimizer=replace(method, lr=rate), epochs=2)
         assert as_alone(backend, weights(together)[k], weights(alone), k=len(x) * alone.updates)
 
 
@@ -163,6 +250,18 @@ def test_a_rate_that_is_none_is_refused(kind: type[Optimizer], rate: Any) -> Non
         (gpubp.Adam, "beta1", 1.0),
         (gpubp.Adam, "beta2", "0.9"),
         (gpubp.Adam, "eps", -1e-8),
+        (gpubp.Adam, "eps", 0.0),  # 0 / 0 where there was no gradient yet
+        (RMSProp, "rho", 1.0),
+        (RMSProp, "centered", 1),
+        (Adagrad, "initial", -1.0),
+        (NAdam, "momentum_decay", -0.1),
+        (Lion, "beta1", 1.5),
+        (LBFGS, "memory", 0),
+        (LBFGS, "c1", 0.95),
+        (LBFGS, "lr", 0.0),
+        (LBFGS, "weight_decay", 0.1),
+        (LBFGS, "clip", gpubp.ClipNorm(1.0)),
+        (LBFGS, "max_norm", 1.0),
         (gpubp.AdamW, "weight_decay", float("nan")),
     ],
 )

@@ -59,3 +59,53 @@ class AdamW(Adam):
     """
 
     weight_decay: float = field(default=0.01, kw_only=True)
+
+
+def amsgrad_update(
+    xp: Namespace, w: Array, m: Array, v: Array, top: Array, g: Array,
+    rate: Any, new1: float, beta2: float, new2: float, eps: float,
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+    m = m + new1 * (g - m)
+    v = beta2 * v + new2 * (g * g)
+    top = xp.maximum(top, v)
+    return w - rate * m / (xp.sqrt(top) + eps), m, v, top
+
+
+@dataclass(frozen=True, repr=False)
+class AMSGrad(Adam):
+    """Adam with the largest v so far in place of v (Reddi, Kale, Kumar, 2018).
+
+    The correction of the bias is Adam's, as in torch's `amsgrad=True`.
+
+    >>> AMSGrad().slots
+    ('m', 'v', 'top')
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ("m", "v", "top")
+    formula: ClassVar[Callable[..., Any]] = staticmethod(amsgrad_update)
+
+
+def adamax_update(
+    xp: Namespace, w: Array, m: Array, u: Array, g: Array,
+    rate: Any, new1: float, beta2: float, eps: float,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    m = m + new1 * (g - m)
+    u = xp.maximum(beta2 * u, xp.abs(g) + eps)
+    return w - rate * m / u, m, u
+
+
+@dataclass(frozen=True, repr=False)
+class Adamax(Adam):
+    """u <- max(beta2 u, |g| + eps); w <- w - lr m^ / u (Kingma and Ba, 2015, section 7.1).
+
+    >>> Adamax().slots
+    ('m', 'u')
+    """
+
+    lr: Rates = 2e-3
+
+    slots: ClassVar[tuple[str, ...]] = ("m", "u")
+    formula: ClassVar[Callable[..., Any]] = staticmethod(adamax_update)
+
+    def numbers(self, t: int, lr: Any) -> tuple[Any, ...]:
+        return lr / (1.0 - self.beta1**t), 1.0 - self.beta1, self.beta2, self.eps

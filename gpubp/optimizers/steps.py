@@ -22,6 +22,26 @@ def decaying(formula: Formula, states: int) -> Formula:
     return update
 
 
+def towards(xp: Any, average: Any, w: Any, share: Any) -> tuple[Any]:
+    """The average with the weights in it; at share 1 a zero becomes w to the last bit."""
+    return (average + share * (w - average),)
+
+
+@lru_cache(maxsize=1024)
+def averaging(formula: Formula, states: int, arrays: int) -> Formula:
+    """The formula, then a <- a + share (w - a) for one more slot; `share` is the last number."""
+    before = states + 1 + arrays
+
+    def update(xp: Any, *arguments: Any) -> Any:
+        average = arguments[states]
+        *numbers, share = arguments[before:]
+        new = formula(xp, *arguments[:states], *arguments[states + 1 : before], *numbers)
+        return (*new, *towards(xp, average, new[0], share))
+
+    update.__name__ = f"averaging_{formula.__name__}"
+    return update
+
+
 @lru_cache(maxsize=1024)
 def partly(formula: Formula, states: int, arrays: int) -> Formula:
     """The formula where `moves`, which it takes behind its arrays, is 1; elsewhere state stays."""

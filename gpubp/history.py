@@ -11,7 +11,10 @@ import numpy as np
 from .errors import InputError, nearest, whole
 
 Record = dict[str, Any]
-"""One epoch: `epoch`, `loss`, `seconds`, and `val_...` figures; a list in an ensemble."""
+"""One epoch: `epoch`, `loss`, `seconds`, `lr`, `val_...` figures; a list in an ensemble.
+
+`lr` is the rate of the last update.
+"""
 
 
 @dataclass

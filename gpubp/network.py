@@ -13,6 +13,7 @@ from .errors import InputError, NonFiniteError
 from .history import Callback, History
 from .interrupts import Interrupts
 from .layers import Layer
+from .lbfgs import LineSearchTrainer, check_search
 from .losses import Loss
 from .losses import loss as named_loss
 from .optimizers import Adam, Optimizer
@@ -144,8 +145,13 @@ class Network(Bound):
                 held_out = self._data(*held, None, chosen, check_finite, "validation ")
             size, seed = batch_size or data.n, shuffle_seed if shuffle else None
             check_rest(self.spec.least_rows, data.n, size, micro_batch)
-            bar = Bar(epochs * -(-data.n // min(size, data.n)), progress)
-            trainer = Trainer(self, data, chosen, method, size, seed, bar.advance, micro_batch)
+            batches = -(-data.n // min(size, data.n))
+            self.steps.check(method, epochs * batches)
+            if not method.stepwise:
+                check_search(self, data.n, batch_size)
+            bar = Bar(epochs * batches, progress)
+            train = Trainer if method.stepwise else LineSearchTrainer
+            trainer = train(self, data, chosen, method, size, seed, bar.advance, micro_batch)
             self._begin(chosen, held_out is not None, callbacks)
             try:
                 self._epochs(trainer, epochs, held_out, callbacks, bar)
@@ -213,6 +219,7 @@ class Network(Bound):
         with Interrupts() as interrupts:
             for _ in range(epochs):
                 record = {"epoch": self.epochs + 1, **trainer.epoch(self.epochs, interrupts)}
+                record["lr"] = self.steps.rates()
                 self.epochs += 1
                 if held_out is not None:
                     found = evaluation.figures(
@@ -221,10 +228,11 @@ class Network(Bound):
                     record |= {f"val_{name}": figure for name, figure in found.items()}
                 self.history.records.append(record)
                 bar.show(record)
-                reasons = [callback.on_epoch_end(self, record) for callback in callbacks]
                 if self.steps.lost.all():
                     raise NonFiniteError("no member is left: each met a step that was not finite; "
                                          "try a lower rate", self.updates, "loss")  # fmt: skip
+                reasons: list[str | None] = [trainer.stopped]
+                reasons += [callback.on_epoch_end(self, record) for callback in callbacks]
                 self.history.stopped = "; ".join(str(reason) for reason in reasons if reason)
                 if self.history.stopped:
                     return

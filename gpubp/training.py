@@ -54,6 +54,7 @@ class Trainer:
     ) -> None:
         self.net, self.data, self.loss, self.optimizer = net, data, loss, optimizer
         self.batch_size = min(batch_size, data.n)
+        self.stopped = ""  # why the optimizer has nothing left to do
         self.shuffle_seed, self._on_batch, self.micro_batch = shuffle_seed, on_batch, micro_batch
         self._weights = self._weights_on_host()
 
@@ -199,6 +200,6 @@ def check_callbacks(callbacks: Sequence[Callback]) -> None:
 
 def record_names(loss: Loss, validated: bool) -> tuple[str, ...]:
     """The figures that each record of a fit will hold."""
-    names = ("epoch", "loss", "seconds")
+    names = ("epoch", "loss", "seconds", "lr")
     figure = "val_accuracy" if loss.classifies else "val_r2"
     return (*names, "val_loss", figure) if validated else names

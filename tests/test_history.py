@@ -32,7 +32,7 @@ def test_history_is_a_list_of_records_and_a_table_of_figures() -> None:
     assert list(history) == history.records
     assert history["epoch"] == [1, 2, 3]
     assert history["loss"] == [record["loss"] for record in history]
-    assert set(history.records[0]) == {"epoch", "loss", "seconds", "val_loss", "val_accuracy"}
+    assert set(history.records[0]) == {"epoch", "loss", "seconds", "lr", "val_loss", "val_accuracy"}
     assert all(seconds > 0 for seconds in history["seconds"])
     assert history.stopped == ""
     with pytest.raises(gpubp.InputError, match=r"no 'val_los'.*nearest: 'val_loss'"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gpubp
-from gpubp.training import check_rest
+from gpubp.arguments import check_rest
 from tests.conftest import rng
 
 LAYER = gpubp.Sequential(gpubp.Linear(4), gpubp.BatchNorm(), gpubp.Linear(2))

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"activations", "initializers", "bits", "schedules", "special", "distributions", "piecewise"} | {"linesearch"},
+    {"activations", "initializers", "bits", "schedules", "special", "distributions", "piecewise"}
+    | {"linesearch"},
     {"backend", "program.formula"},
     {"storage", "run", "inputs", "seeds", "arrays", "groups", "categories"},
     {"layers.*", "losses.*", "optimizers.*"},
@@ -23,11 +24,12 @@ FLOORS: list[set[str]] = [
     {"updates"},
     {"bound"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"},
-    {"restarts", "lbfgs", "plateau"},
+    {"arguments", "lbfgs", "plateau", "restarts"},
+    {"fitting"},
     {"network"},
     {"check.*"},
     {"cli.*", "__main__"},
-]
+]  # fmt: skip
 CLI = len(FLOORS) - 1
 BACKENDS = 2  # the floor that gpubp.backends may see, and nothing above it
 LIBRARIES = {"numpy", "cupy", "numba", "scipy", "array_api_compat", "torch", "jax"}

@@ -141,7 +141,7 @@ class Watched(LineSearchTrainer):
 def test_every_step_satisfies_both_wolfe_conditions(
     monkeypatch: pytest.MonkeyPatch, seed: int, precision: str
 ) -> None:
-    monkeypatch.setattr("gpubp.network.LineSearchTrainer", Watched)
+    monkeypatch.setattr("gpubp.fitting.LineSearchTrainer", Watched)
     Watched.steps = []
     method = LBFGS(penalty=gpubp.L2(0.01))
     history = fit(mlp(seed=seed, dtype=precision), method, 25)

@@ -1,0 +1,227 @@
+"""Training: the loop that ends with the weights one came for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import evaluation, inputs, restarts
+from .arguments import check_callbacks, check_counts, check_rest, pair, record_names
+from .bound import Bound
+from .errors import InputError, NonFiniteError
+from .history import Callback, History
+from .interrupts import Interrupts
+from .lbfgs import LineSearchTrainer, check_search
+from .losses import Loss
+from .losses import loss as named_loss
+from .optimizers import Adam, Optimizer
+from .optimizers import optimizer as named_optimizer
+from .progress import Bar
+from .restarts import Restarts
+from .training import Data, Trainer
+
+
+class Fitting(Bound):
+    """The part of `Network` that trains; see there for the arguments.
+
+    >>> import gpubp
+    >>> net = Fitting(gpubp.Linear(1), inputs=1)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mean_squared_error", epochs=2)
+    >>> history["epoch"], net.epochs
+    ([1, 2], 2)
+    """
+
+    _loss: Loss | None = None
+
+    @property
+    def loss(self) -> Loss | None:
+        """The loss of the last `fit`, which says what the raw outputs mean; may be set by name."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, given: str | Loss | None) -> None:
+        chosen = None if given is None else named_loss(given)
+        if chosen is not None:
+            chosen.check(self.spec.shape[-1])
+        self._loss = chosen
+
+    history: History = History()
+    """The records of the last `fit`."""
+
+    restarts: Restarts | None = None
+    """What became of each of the networks of the last `fit(restarts=...)`."""
+
+    epochs: int = 0
+    """How many epochs were trained, over all calls of `fit`."""
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        loss: str | Loss = "cross_entropy",
+        optimizer: str | Optimizer | None = None,
+        epochs: int = 10,
+        batch_size: int | None = 32,
+        micro_batch: int | None = None,
+        validation: tuple[Any, Any] | None = None,
+        sample_weight: Any = None,
+        shuffle: bool = True,
+        shuffle_seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+        check_finite: bool = True,
+        progress: bool = False,
+        restarts: int | None = None,
+        keep: str = "best",
+    ) -> History:
+        """Train, and return a record of each epoch; a second call goes on where this one ended.
+
+        `x` is `(n, features)`; `y` as the `loss` takes it, a 1-D one counting as `(n, 1)` only
+        where the network has one output. The `optimizer` is `Adam()` if none is given.
+        `batch_size=1` is SGD by single example, None the full batch; the last, smaller batch is
+        used. `micro_batch` limits how many examples go through at a time: gradients, random bits
+        and the update are those of the whole batch, for less memory (batch normalisation alone
+        sees the smaller ones). `shuffle_seed` fixes the order of the examples in every epoch,
+        `shuffle=False` keeps it as it is. With `sample_weight` `(n,)` a mean loss is
+        sum(w l) / sum(w).
+
+        `validation=(x, y)` adds `val_loss` and `val_accuracy` or `val_r2` to each record;
+        `history["loss"]` is the mean per example over the epoch's batches as they were met.
+        `callbacks` are told of each epoch; `progress` shows a line for each on standard error.
+        `check_finite=False` skips the look for NaN and infinities in the data.
+
+        `restarts=K` trains K networks at once, with the seeds `seed`, `seed + 1`, ..., each as it
+        would be alone, and keeps the best: by the loss of the validation data, if there are any,
+        at the end. A member that meets a step which is not finite is left out. What became of
+        each stands in `net.restarts`, with `keep="all"` also the ensemble of all of them.
+
+        Raises `InputError` before anything is changed, and `NonFiniteError` where a step would
+        have made NaN or an infinity: that step is not taken. Ctrl-C ends the step under way,
+        keeps the records in `net.history` and raises KeyboardInterrupt.
+        """
+        if restarts is not None:
+            how = {k: v for k, v in locals().items() if k not in ("self", "restarts", "keep")}
+            return self._restart(restarts, keep, how)
+        chosen = named_loss(loss)
+        method = named_optimizer(Adam() if optimizer is None else optimizer)
+        self.steps.check(method)
+        check_counts(1, epochs=epochs, batch_size=1 if batch_size is None else batch_size)
+        check_counts(0, shuffle_seed=shuffle_seed)
+        if micro_batch is not None:
+            check_counts(1, micro_batch=micro_batch)
+        check_callbacks(callbacks)
+        with self.be.activate():
+            data = self._data(x, y, sample_weight, chosen, check_finite, "")
+            held_out = None
+            if validation is not None:
+                held = pair(validation)
+                held_out = self._data(*held, None, chosen, check_finite, "validation ")
+            size, seed = batch_size or data.n, shuffle_seed if shuffle else None
+            check_rest(self.spec.least_rows, data.n, size, micro_batch)
+            batches = -(-data.n // min(size, data.n))
+            self.steps.check(method, epochs * batches)
+            if not method.stepwise:
+                check_search(self, data.n, batch_size, micro_batch)
+            bar = Bar(epochs * batches, progress)
+            train = Trainer if method.stepwise else LineSearchTrainer
+            trainer = train(self, data, chosen, method, size, seed, bar.advance, micro_batch)
+            self._begin(chosen, held_out is not None, callbacks)
+            try:
+                self._epochs(trainer, epochs, held_out, callbacks, bar)
+            finally:
+                bar.close()
+                for callback in callbacks:
+                    callback.on_fit_end(self, self.history)
+                self.steps.go_on()
+        return self.history
+
+    def _restart(self, count: int, keep: str, how: dict[str, Any]) -> History:
+        """Train `count` networks as `how` says; become the best of them."""
+        restarts.check(self, count, keep)
+        together = restarts.ensemble(self, count)
+        try:
+            together.fit(**how)
+        except KeyboardInterrupt:
+            if together.updates:
+                self._choose(together, keep, how)
+            raise
+        self._choose(together, keep, how)
+        return self.history
+
+    def _choose(self, together: Any, keep: str, how: dict[str, Any]) -> None:
+        x, y = how["validation"] or (how["x"], how["y"])
+        w = None if how["validation"] else how["sample_weight"]
+        losses = together.evaluate(x, y, sample_weight=w)["loss"]
+        self.restarts = restarts.outcome(together, losses, keep)
+        self._become(together, self.restarts.best)
+
+    def _become(self, together: Any, k: int) -> None:
+        """Take over everything from member `k` of an ensemble."""
+        self.load_state_dict({path: a[k, ...] for path, a in together.state_dict().items()})
+        self.take_seed(together.seeds[k])
+        self.restore_updates(together.updates)
+        slots, theirs = self.steps.slots, together.steps.slots
+        slots.kind, slots.updates = theirs.kind, theirs.updates
+        slots.arrays = {name: a[k, ...] for name, a in theirs.arrays.items()}
+        self.loss, self.epochs = together.loss, together.epochs
+        self.history = restarts.alone(together.history, k)
+
+    def _begin(self, loss: Loss, validated: bool, callbacks: Sequence[Callback]) -> None:
+        """Tell the callbacks; where one refuses, everything is as it was."""
+        before = self.loss, self.history
+        self.loss, self.history = loss, History(names=record_names(loss, validated))
+        begun: list[Callback] = []
+        try:
+            for callback in callbacks:
+                callback.on_fit_begin(self)
+                begun.append(callback)
+        except BaseException:
+            for callback in begun:
+                callback.on_fit_end(self, self.history)
+            self.loss, self.history = before
+            raise
+
+    def _epochs(
+        self,
+        trainer: Trainer,
+        epochs: int,
+        held_out: Data | None,
+        callbacks: Sequence[Callback],
+        bar: Bar,
+    ) -> None:
+        with Interrupts() as interrupts:
+            for _ in range(epochs):
+                record = {"epoch": self.epochs + 1, **trainer.epoch(self.epochs, interrupts)}
+                record["lr"] = self.steps.rates()
+                self.epochs += 1
+                if held_out is not None:
+                    found = evaluation.figures(
+                        self, held_out.x, held_out.t, held_out.w, trainer.loss
+                    )
+                    record |= {f"val_{name}": figure for name, figure in found.items()}
+                self.history.records.append(record)
+                bar.show(record)
+                if self.steps.lost.all():
+                    raise NonFiniteError("no member is left: each met a step that was not finite; "
+                                         "try a lower rate", self.updates, "loss")  # fmt: skip
+                reasons: list[str | None] = [trainer.stopped]
+                reasons += [callback.on_epoch_end(self, record) for callback in callbacks]
+                self.history.stopped = "; ".join(str(reason) for reason in reasons if reason)
+                if self.history.stopped:
+                    return
+
+    def _data(self, x: Any, y: Any, w: Any, loss: Loss, check_finite: bool, which: str) -> Data:
+        be, width = self.be, self.spec.shape[-1]
+        loss.check(width)
+        if loss.targets in ("labels", "soft") and width == 1:
+            raise InputError(
+                "cross-entropy over one output is zero whatever it is: use binary_cross_entropy "
+                "for yes or no, mean_squared_error for numbers, or an output for each class"
+            )
+        examples = inputs.features(be, x, self.inputs, f"{which}x", self.spec.categories)
+        n = int(examples.shape[0])
+        t = loss.read(be, y, width, n, f"{which}y")
+        if check_finite:
+            inputs.finite(be, examples, f"{which}x")
+            inputs.finite(be, t, f"{which}y")
+        return Data(examples, t, inputs.weights(be, w, n))

@@ -39,6 +39,9 @@ class Bound:
     (8, (4, 3, 2))
     """
 
+    watch: Any = None
+    """What looks into training steps, a `gpubp.watch.Watch`, or nobody."""
+
     def __init__(
         self,
         layer: Layer,
@@ -223,7 +226,8 @@ class Bound:
     ) -> tuple[Array, Any]:
         self._pass.training = training
         self._pass.pending = {} if pending is None else pending
-        return self.layer.forward(self.be, self.arrays.w, x, self._run)
+        layer = self.watch.up(x) if training and self.watch is not None else self.layer
+        return layer.forward(self.be, self.arrays.w, x, self._run)
 
     def infer(self, layer: Layer, x: Array) -> Array:
         """Return the output of a layer that has this network's arrays, in inference mode."""
@@ -251,7 +255,9 @@ class Bound:
     def _backward(self, context: Any, delta: Array, input_gradient: bool = False) -> Array | None:
         self._pass.wants_input_gradient = input_gradient
         arrays = self.arrays
-        return self.layer.backward(self.be, arrays.w, arrays.g, context, delta, self._run)
+        watched = self.watch is not None and self.watch.on
+        layer = self.watch.down(delta) if watched else self.layer
+        return layer.backward(self.be, arrays.w, arrays.g, context, delta, self._run)
 
     def zero_grad(self) -> None:
         """Forget the gradients of backward passes since the last step."""
@@ -272,7 +278,8 @@ class Bound:
         if not self.arrays.written and self.arrays.params.places:
             raise InputError("step: there are no gradients; call backward first")
         with self.be.activate():
-            sound = self.steps.apply(optimizer, self.be.zeros(self._lead))
+            steps = self.watch if self.watch is not None and self.watch.on else self.steps
+            sound = steps.apply(optimizer, self.be.zeros(self._lead))
             lost = self.steps.settle()
         if lost or not sound:
             raise self.diagnose(*self._last)
@@ -298,7 +305,8 @@ class Bound:
             self._backward(context, delta)
         else:
             value = self._in_parts(x, t, loss, w, micro_batch)
-        return value, self.steps.apply(optimizer, value)
+        steps = self.watch if self.watch is not None and self.watch.on else self.steps
+        return value, steps.apply(optimizer, value)
 
     def _in_parts(self, x: Array, t: Array, loss: Loss, w: Array | None, size: int) -> Array:
         total, value = loss.weight(self.be, t, w), None
@@ -331,7 +339,10 @@ class Bound:
         what, path = found or ("the length of the step", "loss")
         members = "" if self.members is None else f" of members {self.steps.stopped}"
         advice = f"the step{members} was not taken: try a lower rate or scaled inputs"
-        return NonFiniteError(f"step {step}: {what} is not finite; {advice}", step, path)
+        error = NonFiniteError(f"step {step}: {what} is not finite; {advice}", step, path)
+        if self.watch is not None:
+            self.watch.failed(error)
+        return error
 
     def _first_unsound_gradient(self) -> tuple[str, str] | None:
         for path, gradient in self.arrays.gradients().items():

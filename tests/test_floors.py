@@ -26,6 +26,7 @@ FLOORS: list[set[str]] = [
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"},
     {"arguments", "lbfgs", "plateau", "restarts"},
     {"fitting"},
+    {"watch", "findings", "health", "plots"},
     {"network"},
     {"check.*"},
     {"cli.*", "__main__"},

@@ -15,6 +15,7 @@ from ..io import check_writable
 from ..layers import MLP
 from ..network import Network
 from ..optimizers import OPTIMIZERS, Optimizer
+from .report import Report
 
 _DATA = {"digits": digits}
 
@@ -37,6 +38,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--dtype", default="float32", help="float32 or float64")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the shuffles")
     parser.add_argument("--save", metavar="FILE", help="write the network to a safetensors file")
+    parser.add_argument(
+        "--report", metavar="FOLDER", help="write curves, gradient health and findings there"
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.set_defaults(run=run)
 
@@ -46,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     data = named("data", options.data, _DATA)()
     if options.save is not None:
         check_writable(options.save)  # not after the training
+    batches = -(-len(data.x) // options.batch_size) if options.batch_size > 0 else 1
+    report = None if options.report is None else Report(options.report, options.epochs * batches)
     net = Network(
         MLP(_widths(options.hidden), int(data.y.max()) + 1, activation=options.activation),
         inputs=data.x.shape[1],
@@ -61,11 +67,16 @@ def run(options: argparse.Namespace) -> int:
         net.fit(
             data.x, data.y, optimizer=_optimizer(options.optimizer, options.lr),
             epochs=options.epochs, batch_size=options.batch_size, shuffle_seed=options.seed,
-            validation=None, progress=True,
+            validation=None if report is None else (data.x_test, data.y_test), progress=True,
+            callbacks=[] if report is None else [report],
         )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
         print(f"interrupted in epoch {net.epochs + 1}; the network is kept", file=sys.stderr)
+    finally:
+        if report is not None and report.records:  # of a training that failed above all
+            report.write(net.history, _told(options))
+            print(f"report in {options.report}", file=sys.stderr)
     seconds = time.perf_counter() - began
     accuracy = net.evaluate(data.x_test, data.y_test)["accuracy"]
     if options.save is not None:
@@ -87,6 +98,12 @@ def _widths(text: str) -> list[int]:
 def _optimizer(name: str, lr: float | None) -> Optimizer:
     kind = named("optimizer", name, OPTIMIZERS)
     return kind() if lr is None else kind(lr=lr)
+
+
+def _told(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for, without what was to be written where."""
+    left_out = ("command", "run", "save", "report", "json")
+    return {name: value for name, value in vars(options).items() if name not in left_out}
 
 
 def _summary(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from . import activations
 from .backend import Backend, select
 from .errors import DeviceError, GpubpError, InputError, NonFiniteError
+from .findings import Finding, Limits
+from .health import Health
 from .history import Callback, EarlyStopping, History
 from .initializers import (
     Constant,
@@ -120,7 +122,7 @@ from .schedules import (
 from .storage import Param, Spec
 
 if TYPE_CHECKING:
-    from . import check
+    from . import check, plots
 
 __version__ = "0.1.0"
 
@@ -165,6 +167,7 @@ __all__ = [
     "ElementWise",
     "Embedding",
     "ExponentialDecay",
+    "Finding",
     "Flatten",
     "Focal",
     "GaussianDropout",
@@ -175,6 +178,7 @@ __all__ = [
     "GpubpError",
     "HeNormal",
     "HeUniform",
+    "Health",
     "Hinge",
     "History",
     "Huber",
@@ -186,6 +190,7 @@ __all__ = [
     "LayerNorm",
     "LeCunNormal",
     "LeCunUniform",
+    "Limits",
     "Linear",
     "LinearWarmup",
     "Lion",
@@ -234,13 +239,14 @@ __all__ = [
     "kept_bytes",
     "load",
     "lsuv",
+    "plots",
     "select",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "check":  # needed by few, and a tenth of the time of the whole import
+    if name in ("check", "plots"):  # needed by few, and a tenth of the time of the whole import
         from importlib import import_module
 
-        return import_module("gpubp.check")
+        return import_module(f"gpubp.{name}")
     raise AttributeError(f"module 'gpubp' has no attribute {name!r}")

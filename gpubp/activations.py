@@ -49,6 +49,11 @@ class Activation(NamedTuple):
         """What the pullback needs of the forward pass: `"z"` or `"a"`."""
         return _last_argument(self.pullback)
 
+    @property
+    def rectifier(self) -> bool:
+        """Whether it lets through about half of a symmetric input, as He's weights suppose."""
+        return self.init.startswith("he_")
+
 
 @cache
 def _last_argument(function: Callable[..., Any]) -> str:

@@ -9,7 +9,6 @@ figures are medians over them. With `--picture` (needs matplotlib) the loss of e
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,8 @@ from .report import environment, write
 
 DEEP, WIDE = 30, 32
 """Hidden layers, and units in each, of the deep networks."""
+
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito (2008)
 
 
 @dataclass
@@ -241,19 +242,24 @@ def _cell(value: Any) -> str:
 
 
 def picture(found: dict[str, list[Row]], path: str) -> None:
-    """Draw the loss of every row over its epochs, a panel for each challenge."""
+    """Draw the loss of every row over its epochs, a panel for each challenge that has epochs."""
+    from matplotlib.figure import Figure
+
     from gpubp import plots
 
-    panels = {name: rows for name, rows in found.items() if rows[0].losses}
-    figure = plots.panels(
-        {
-            f"{rows[0].trouble}: {'validation' if name == 'overfitting' else 'training'} loss": {
-                row.name: [loss if math.isfinite(loss) else math.nan for loss in row.losses]
-                for row in rows
-            }
-            for name, rows in panels.items()
-        }
-    )
+    panels = [rows for rows in found.values() if rows[0].losses]
+    figure = Figure(figsize=(4.6 * len(panels), 4.0), layout="constrained")
+    for axes, rows in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        which = "validation" if rows[0].trouble == "overfitting" else "training"
+        axes.set_title(rows[0].trouble, loc="left", fontweight="bold")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"{which} loss")
+        axes.set_yscale("log")
+        for row, colour in zip(rows, COLOURS, strict=False):
+            axes.plot(range(1, len(row.losses) + 1), row.losses, color=colour, label=row.name)
+        axes.legend(frameon=False, fontsize=8)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
     plots.save(figure, path)
 
 

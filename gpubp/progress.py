@@ -29,12 +29,16 @@ class Bar:
     def show(self, record: dict[str, Any]) -> None:
         if self._bar is not None:
             figures = {k: v for k, v in record.items() if k not in ("epoch", "seconds")}
-            shown = "  ".join(f"{name} {_middle(v):.4f}" for name, v in figures.items())
+            shown = "  ".join(_shown(name, _middle(v)) for name, v in figures.items())
             self._bar.write(f"epoch {record['epoch']:3d}  {shown}", file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _shown(name: str, figure: float) -> str:
+    return f"{name} {figure:.3g}" if name == "lr" else f"{name} {figure:.4f}"
 
 
 def _middle(figure: Any) -> float:

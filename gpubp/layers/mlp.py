@@ -10,8 +10,13 @@ from ..errors import InputError, named
 from ..initializers import Initializer
 from .activation import Activation
 from .base import Layer
+from .batch_norm import BatchNorm
+from .dropout import Dropout
+from .layer_norm import LayerNorm, RMSNorm
 from .linear import Linear, width
 from .sequential import Sequential
+
+NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm, "rms": RMSNorm}
 
 
 @dataclass(frozen=True, init=False)
@@ -21,13 +26,17 @@ class MLP(Sequential):
     `hidden` is a sequence of widths, empty for a linear model; `n_out` the output width;
     `output` an activation behind the last layer (`"identity"` adds none: the losses take raw
     outputs). `init` fills the hidden weights: by default what suits the activation
-    (`Activation.init`); the output layer begins with Glorot. Raises `InputError` for widths below
-    1 and unknown names.
+    (`Activation.init`); the output layer begins with Glorot. `norm` puts a normalisation between
+    each hidden Linear and its activation: `"batch"`, `"layer"` or `"rms"`; `dropout` a Dropout of
+    that rate behind each activation. Raises `InputError` for widths below 1, unknown names and a
+    rate outside [0, 1).
 
     >>> import gpubp
     >>> mlp = gpubp.MLP([128, 64], 10, activation="relu")
     >>> gpubp.Network(mlp, inputs=784).n_parameters
     109386
+    >>> [type(layer).__name__ for layer in MLP([8], 1, norm="batch", dropout=0.1).layers]
+    ['Linear', 'BatchNorm', 'Activation', 'Dropout', 'Linear']
     """
 
     layers: tuple[Layer, ...] = field(repr=False)
@@ -36,6 +45,8 @@ class MLP(Sequential):
     activation: str
     output: str
     init: str | Initializer | None
+    norm: str | None
+    dropout: float
 
     def __init__(
         self,
@@ -44,28 +55,27 @@ class MLP(Sequential):
         activation: str = "relu",
         output: str = "identity",
         init: str | Initializer | None = None,
+        norm: str | None = None,
+        dropout: float = 0.0,
     ) -> None:
         if isinstance(hidden, str) or not isinstance(hidden, Iterable):
             raise InputError(f"MLP: hidden is {hidden!r}; expected a sequence such as [128, 64]")
         widths, n_out = tuple(width("MLP", n) for n in hidden), width("MLP", n_out)
         suits = named("activation", activation, ACTIVATIONS).init
-        chosen = suits if init is None else init
-        super().__init__(*_layers(widths, n_out, activation, output, chosen))
+        block: list[Layer] = [] if norm is None else [named("normalisation", norm, NORMS)()]
+        block.append(Activation(activation))
+        if Dropout(dropout).rate:
+            block.append(Dropout(dropout))
+        layers: list[Layer] = []
+        for n in widths:
+            layers += [Linear(n, W=suits if init is None else init), *block]
+        layers.append(Linear(n_out))
+        if output != "identity":
+            layers.append(Activation(output))
+        super().__init__(*layers)
         for name, value in zip(
-            ("hidden", "n_out", "activation", "output", "init"),
-            (widths, n_out, activation, output, init),
+            ("hidden", "n_out", "activation", "output", "init", "norm", "dropout"),
+            (widths, n_out, activation, output, init, norm, float(dropout)),
             strict=True,
         ):
             object.__setattr__(self, name, value)
-
-
-def _layers(
-    hidden: tuple[int, ...], n_out: int, activation: str, output: str, init: str | Initializer
-) -> list[Linear | Activation]:
-    layers: list[Linear | Activation] = []
-    for n in hidden:
-        layers += [Linear(n, W=init), Activation(activation)]
-    layers.append(Linear(n_out))
-    if output != "identity":
-        layers.append(Activation(output))
-    return layers

@@ -1,6 +1,7 @@
 """The troubles of training that every book names, and their remedies, on the digits and on XOR.
 
-    python -m bench.challenges [--only vanishing,minima] [--seeds 5] [--out FILE] [--picture FILE]
+    python -m bench.challenges [--only NAMES] [--seeds 5] [--device cpu]
+                              [--out FILE] [--picture FILE]
 
 Prints a table in Markdown. Each row is an ensemble of `--seeds` networks trained at once; its
 figures are medians over them. With `--picture` (needs matplotlib) the loss of every row is drawn.
@@ -65,13 +66,13 @@ def first_to_last(net: gpubp.Network, x: Any, y: Any) -> float:
     raw, context = net.forward(x)
     _, delta = gpubp.CrossEntropy()(raw, y)
     net.backward(context, delta)
-    matrices = [g for path, g in net.gradients().items() if path.endswith("W")]
+    matrices = [net.be.to_numpy(g) for path, g in net.gradients().items() if path.endswith("W")]
     net.zero_grad()
     first, last = (np.sqrt((matrices[i] ** 2).sum(axis=(-2, -1))) for i in (0, -1))
     return median(first / last)
 
 
-def vanishing(seeds: int) -> list[Row]:
+def vanishing(seeds: int, device: str) -> list[Row]:
     """A 30-layer sigmoid network does not train; four ways out."""
     data = digits()
     remedies = {
@@ -82,7 +83,7 @@ def vanishing(seeds: int) -> list[Row]:
     }
     rows = []
     for name, layer in remedies.items():
-        net = gpubp.Network(layer, inputs=64, seed=0, members=seeds)
+        net = gpubp.Network(layer, inputs=64, seed=0, members=seeds, device=device)
         ratio = first_to_last(net, data.x[:256], data.y[:256])
         history = net.fit(data.x, data.y, optimizer=gpubp.Adam(1e-3), epochs=15)
         figures = {
@@ -97,7 +98,7 @@ def vanishing(seeds: int) -> list[Row]:
 # -- exploding gradients -----------------------------------------------------------------------
 
 
-def exploding(seeds: int) -> list[Row]:
+def exploding(seeds: int, device: str) -> list[Row]:
     """Ten layers whose weights are half as large again as they should be, under plain SGD."""
     data = digits()
     layer = gpubp.MLP([64] * 10, 10, init=gpubp.HeNormal(gain=1.5))
@@ -109,7 +110,7 @@ def exploding(seeds: int) -> list[Row]:
     for name, method in remedies.items():
         accuracies, losses, refused = [], [], 0
         for seed in range(seeds):  # one by one: a step that is not finite ends a run
-            net = gpubp.Network(layer, inputs=64, seed=seed)
+            net = gpubp.Network(layer, inputs=64, seed=seed, device=device)
             try:
                 net.fit(data.x, data.y, optimizer=method, epochs=15)
             except gpubp.NonFiniteError:
@@ -128,12 +129,12 @@ def exploding(seeds: int) -> list[Row]:
 # -- local minima ------------------------------------------------------------------------------
 
 
-def minima(seeds: int) -> list[Row]:
+def minima(seeds: int, device: str) -> list[Row]:
     """XOR with two hidden units, from 200 first weights at once."""
     x = np.asarray([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = np.asarray([0.0, 1.0, 1.0, 0.0])
     count = 200
-    net = gpubp.Network(gpubp.MLP([2], 1, activation="tanh"), inputs=2, seed=0)
+    net = gpubp.Network(gpubp.MLP([2], 1, activation="tanh"), 2, seed=0, device=device)
     how: dict[str, Any] = {"loss": "binary_cross_entropy", "optimizer": gpubp.Adam(0.05)}
     net.fit(x, y, epochs=1000, batch_size=4, restarts=count, **how)
     assert net.restarts is not None
@@ -155,7 +156,7 @@ def minima(seeds: int) -> list[Row]:
 # -- overfitting -------------------------------------------------------------------------------
 
 
-def overfitting(seeds: int) -> list[Row]:
+def overfitting(seeds: int, device: str) -> list[Row]:
     """200 digits, a network with far more weights than it needs."""
     data = digits()
     chosen = np.random.default_rng(0).permutation(len(data.x))
@@ -172,14 +173,14 @@ def overfitting(seeds: int) -> list[Row]:
 
     remedies: dict[str, tuple[gpubp.Layer, gpubp.Optimizer, list[gpubp.Callback]]] = {
         "200 digits, 85,002 weights": (plain, gpubp.Adam(1e-3), []),
-        "L2 (0.01)": (plain, gpubp.Adam(1e-3, penalty=gpubp.L2(0.01)), []),
-        "L1 (0.001)": (plain, gpubp.Adam(1e-3, penalty=gpubp.L1(0.001)), []),
+        "L2 (0.003)": (plain, gpubp.Adam(1e-3, penalty=gpubp.L2(0.003)), []),
+        "L1 (0.0005)": (plain, gpubp.Adam(1e-3, penalty=gpubp.L1(0.0005)), []),
         "dropout (0.5)": (dropped(0.5), gpubp.Adam(1e-3), []),
         "early stopping": (plain, gpubp.Adam(1e-3), [gpubp.EarlyStopping(patience=10)]),
     }
     rows = []
     for name, (layer, method, callbacks) in remedies.items():
-        net = gpubp.Network(layer, inputs=64, seed=0, members=seeds)
+        net = gpubp.Network(layer, inputs=64, seed=0, members=seeds, device=device)
         held = data.x[held_out], data.y[held_out]
         history = net.fit(x, y, optimizer=method, epochs=200, validation=held, callbacks=callbacks)
         found = net.evaluate(data.x_test, data.y_test)
@@ -195,7 +196,7 @@ def overfitting(seeds: int) -> list[Row]:
 # -- optimizers --------------------------------------------------------------------------------
 
 
-def optimizers(seeds: int) -> list[Row]:
+def optimizers(seeds: int, device: str) -> list[Row]:
     """The same network from the same weights under three methods."""
     data = digits()
     methods: dict[str, gpubp.Optimizer] = {
@@ -205,7 +206,9 @@ def optimizers(seeds: int) -> list[Row]:
     }
     rows = []
     for name, method in methods.items():
-        net = gpubp.Network(gpubp.MLP([64, 32], 10), inputs=64, seed=0, members=seeds)
+        net = gpubp.Network(
+            gpubp.MLP([64, 32], 10), inputs=64, seed=0, members=seeds, device=device
+        )
         history = net.fit(data.x, data.y, optimizer=method, epochs=20)
         losses = by_epoch(history)
         figures: dict[str, Any] = {f"loss, epoch {e}": losses[e - 1] for e in (1, 5, 20)}
@@ -214,7 +217,7 @@ def optimizers(seeds: int) -> list[Row]:
     return rows
 
 
-CHALLENGES: dict[str, Callable[[int], list[Row]]] = {
+CHALLENGES: dict[str, Callable[[int, str], list[Row]]] = {
     "vanishing": vanishing,
     "exploding": exploding,
     "minima": minima,
@@ -267,12 +270,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--only", default=",".join(CHALLENGES))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out")
     parser.add_argument("--picture", metavar="FILE")
     arguments = parser.parse_args()
     found: dict[str, list[Row]] = {}
     for name in arguments.only.split(","):
-        found[name] = CHALLENGES[name](arguments.seeds)
+        found[name] = CHALLENGES[name](arguments.seeds, arguments.device)
         print(table(found[name]), end="\n\n", flush=True)
     if arguments.picture:
         picture(found, arguments.picture)

@@ -25,11 +25,13 @@ from .report import environment, write
 class Training:
     """The training of one workload, round after round, under a Health or none."""
 
-    def __init__(self, load: Workload, health: Health | None) -> None:
+    def __init__(self, load: Workload, health: Health | None, device: str) -> None:
         p = problem(load)
         mlp = gpubp.MLP(load.widths[1:-1], load.widths[-1], activation=load.hidden)
-        self.net, self.health = gpubp.Network(mlp, inputs=load.widths[0]), health
-        self._x, self._t = p.x, [y[:, None] for y in p.y]
+        self.net, self.health = gpubp.Network(mlp, load.widths[0], device=device), health
+        be = self.net.be
+        self._x = [be.asarray(x) for x in p.x]
+        self._t = [be.asarray(y[:, None], "int64") for y in p.y]
         self._loss, self._method = gpubp.CrossEntropy(), gpubp.Adam(load.rate)
 
     def seconds(self, steps: int) -> float:
@@ -40,6 +42,7 @@ class Training:
         else:
             with self.health.watch(self.net):
                 self._steps(steps)
+        self.net.be.synchronize()
         return time.perf_counter() - began
 
     def _steps(self, steps: int) -> None:
@@ -49,10 +52,15 @@ class Training:
                 self.net.train_step(self._x[i % n], self._t[i % n], self._loss, self._method)
 
 
-def measure(load: Workload, every: int, rounds: int, steps: int) -> dict[str, Any]:
+def measure(
+    load: Workload, every: int, rounds: int, steps: int, device: str = "cpu"
+) -> dict[str, Any]:
     """Return the costs of Health as parts of the time without it, and the steps a second."""
-    runs = {"off": Training(load, None), "on": Training(load, Health(every)),
-            "off twice": Training(load, None)}  # fmt: skip
+    runs = {
+        "off": Training(load, None, device),
+        "on": Training(load, Health(every), device),
+        "off twice": Training(load, None, device),
+    }
     for run in runs.values():
         run.seconds(min(every, steps))
     taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -77,12 +85,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--only", default="W2,W3")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     results = {}
     for name in arguments.only.split(","):
         load, every = WORKLOADS[name], arguments.every
-        results[name] = measure(load, every, arguments.rounds, arguments.steps)
+        results[name] = measure(load, every, arguments.rounds, arguments.steps, arguments.device)
         row = results[name]
         print(f"{name}: {row['steps_per_second']:8.0f} steps/s, every={every} costs "
               f"{100 * row['cost']:+.1f} % ({100 * row['noise']:+.1f} % without any)")  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from .tolerance import error
 STEP = 1e-6
 LIMIT = 1e-7
 """The largest accepted max|numeric - g| / max(1, max|g|)."""
+
+UNSOUND = "nothing more was compared: there are gradients that are missing or not finite"
+"""The remark of a check that ends with finite differences."""
 
 FROM_KINKS = 1e-3
 Objective = Callable[[Any], tuple[float, Any]]
@@ -35,27 +39,43 @@ def gradients(net: Bound, x: Any, objective: Objective, samples: int = 40) -> li
     y, context = net.forward(x)
     _, delta = objective(y)
     dx = net.backward(context, delta, input_gradient=True)
-    found = net.gradients()
+    given, found = set(net.arrays.written), net.gradients()
     net.zero_grad()
 
     def value() -> float:
         return objective(net.forward(x)[0])[0]
 
-    moved = {path: net.parameter(path) for path in found}
-    rows = [_row("input", x, dx, value, samples, net.spec.categories)]
-    rows += [_row(path, moved[path], found[path], value, samples) for path in found]
+    rows = [differences("gradient of input", x, dx, value, samples, net.spec.categories)]
+    for path, gradient in found.items():
+        row = differences(f"gradient of {path}", net.parameter(path), gradient, value, samples)
+        if not row.ok and path not in given:
+            name = path.rpartition(".")[2]
+            row = replace(row, note=f"backward adds nothing to it: g.add({name!r}, ...)")
+        rows.append(row)
     return rows
 
 
-def _row(
-    name: str,
+def differences(
+    what: str,
     array: Any,
     analytic: Any,
     value: Callable[[], float],
-    samples: int,
+    samples: int = 40,
     categories: tuple[int, ...] = (),
 ) -> Row:
-    off = 0.0
+    """Compare the gradient of `value()` for `array`, which is moved in place, with differences.
+
+    >>> x = np.asarray([1.0, 2.0])
+    >>> differences("gradient", x, 2.0 * x, lambda: float((x * x).sum())).ok
+    True
+    """
+    off, note = 0.0, ""
+    if analytic is None:
+        nothing = "backward returns None although run.wants_input_gradient is true"
+        return Row("finite differences", "float64", what, math.inf, LIMIT, note=nothing)
+    if tuple(analytic.shape) != tuple(array.shape):
+        shapes = f"its shape is {tuple(analytic.shape)}, not {tuple(array.shape)}"
+        return Row("finite differences", "float64", what, math.inf, LIMIT, note=shapes)
     for index in _some(array.shape, samples, categories):
         kept = array[index]
         array[index] = kept + STEP
@@ -63,11 +83,16 @@ def _row(
         array[index] = kept - STEP
         below = value()
         array[index] = kept
-        off = max(off, error((above - below) / (2 * STEP), analytic[index]))
+        numeric = (above - below) / (2 * STEP)
+        if (here := error(numeric, analytic[index])) > off:
+            off = here
+            at = list(map(int, index))
+            note = f"at {at} backward gives {analytic[index]:.6g}, differences {numeric:.6g}"
     if not np.isfinite(analytic).all():  # those that were not sampled too
-        off = math.inf
+        off, note = math.inf, note or "it is not finite"
     largest = max(1.0, float(np.abs(analytic).max(initial=0.0)))
-    return Row("finite differences", "float64", f"gradient of {name}", off / largest, LIMIT)
+    row = Row("finite differences", "float64", what, off / largest, LIMIT)
+    return row if row.ok else replace(row, note=note)
 
 
 def _some(
@@ -79,19 +104,6 @@ def _some(
         chosen = np.random.default_rng(0).choice(chosen, samples, replace=False).tolist()
     for flat in chosen:
         yield tuple(int(i) for i in np.unravel_index(flat, shape))
-
-
-def examples(rng: Any, n: int, inputs: tuple[int, ...], categories: tuple[int, ...]) -> Any:
-    """Draw n examples: normal numbers, and any of its categories where a feature is one.
-
-    >>> examples(np.random.default_rng(0), 2, (3,), (0, 1, 0))[:, 1].tolist()
-    [0.0, 0.0]
-    """
-    x = rng.normal(size=(n, *inputs))
-    if any(categories):
-        counts = np.reshape(categories, inputs)
-        x = np.where(counts > 0, rng.integers(0, np.maximum(counts, 1), x.shape), x)
-    return x
 
 
 def away_from_kinks(net: Bound, batch: Callable[[int], Any], tries: int = 200) -> int:

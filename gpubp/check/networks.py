@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..backend import select
+from ..backend import Backend
 from ..bound import Bound
 from ..losses import Loss, MeanSquaredError
-from .agreement import agreement, others
-from .gradients import away_from_kinks, examples, gradients
+from .agreement import STEPS, agreement, everywhere
+from .examples import examples, targets
+from .gradients import UNSOUND, away_from_kinks, gradients
 from .report import Report, Row
 
 _ROWS = 4
@@ -37,40 +39,37 @@ def network(
     """
     loss = loss or getattr(net, "loss", None) or MeanSquaredError()
     x, t = _pool(net, loss) if x is None or t is None else (np.asarray(x), np.asarray(t))
-    exact = _on_cpu(net, "float64")
+    exact = on_cpu(net, "float64")
 
     def draw(attempt: int) -> Any:
         return np.random.default_rng(attempt).choice(len(x), min(_ROWS, len(x)), replace=False)
 
     chosen = draw(away_from_kinks(exact, lambda attempt: x[draw(attempt)]))
-    batch, targets = x[chosen], t[chosen]
+    batch, wanted = x[chosen], t[chosen]
 
     def objective(y: Any) -> tuple[float, Any]:
-        value, delta = loss(y, targets)
+        value, delta = loss(y, wanted)
         return float(value), delta
 
     found = gradients(exact, batch, objective)
-    compared, remarks = compare(net, batch, targets, loss, device)
+    if any(math.isinf(row.error) for row in found):
+        return Report(found, [UNSOUND])
+    compared, remarks = compare(net, batch, wanted, loss, device)
     return Report((*found, *compared), remarks)
 
 
 def compare(
-    net: Bound, x: Any, t: Any, loss: Loss, device: str | None = None
+    net: Bound, x: Any, t: Any, loss: Loss, device: str | None = None, steps: int = STEPS
 ) -> tuple[list[Row], list[str]]:
     """Hold every other backend, or one, against the plain path, in both precisions."""
-    rows: list[Row] = []
-    remarks: dict[str, None] = {}
-    for precision in ("float64", "float32"):
-        reference = _on_cpu(net, precision)
-        for other in others(precision) if device is None else [select(device, precision)]:
-            if isinstance(other, str):
-                remarks[other] = None
-            else:
-                rows += agreement(reference, other, x, t, loss)
-    return rows, list(remarks)
+
+    def one(be: Backend) -> tuple[list[Row], list[str]]:
+        return agreement(on_cpu(net, be.precision), be, x, t, loss, steps)
+
+    return everywhere(one, device)
 
 
-def _on_cpu(net: Bound, precision: str) -> Bound:
+def on_cpu(net: Bound, precision: str) -> Bound:
     """One member of `net` (the first, of an ensemble) on the CPU."""
     new = Bound(net.layer, net.inputs, dtype=precision, seed=net.seed)
     arrays = {path: net.be.to_numpy(a) for path, a in net.state_dict().items()}
@@ -79,11 +78,6 @@ def _on_cpu(net: Bound, precision: str) -> Bound:
 
 
 def _pool(net: Bound, loss: Loss) -> tuple[Any, Any]:
-    rng = np.random.default_rng(0)
-    n, width = 64, loss.target_width(net.spec.shape[-1])
+    rng, n = np.random.default_rng(0), 64
     x = examples(rng, n, net.inputs, net.spec.categories)
-    if loss.targets in ("labels", "classes"):
-        return x, rng.integers(0, width, n)
-    if loss.targets == "binary":
-        return x, rng.integers(0, 2, (n, width))
-    return x, rng.random((n, width))
+    return x, targets(rng, loss, n, net.spec.shape[-1])

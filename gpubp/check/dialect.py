@@ -59,6 +59,9 @@ class _Shape:
     def __eq__(self, other: object) -> bool:  # the library itself may compare two of them
         return isinstance(other, _Shape) and self._shape == other._shape
 
+    def __repr__(self) -> str:
+        return repr(self._shape)
+
     __len__ = __iter__
     __hash__ = None  # type: ignore[assignment]
 
@@ -96,8 +99,13 @@ class DialectArray:
     def __bool__(self) -> bool:
         raise BrokenRule(1, "a branch on a value")
 
-    def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> Any:
+    def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **_: Any) -> Any:
+        for x in operands:
+            _refuse_foreign(ufunc.__name__, x)
         raise BrokenRule(1, f"NumPy's own {ufunc.__name__} was used; take it from be.xp")
+
+    def __array_function__(self, function: Any, *_: Any) -> Any:
+        raise BrokenRule(1, f"NumPy's own {function.__name__} was used; take it from be.xp")
 
     def _to_python(self, *_: Any, **__: Any) -> Any:
         raise BrokenRule(1, "a value was taken out of an array")
@@ -145,14 +153,25 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne", "neg", "abs", "invert"):
     setattr(DialectArray, f"__{_name}__", _operator(f"__{_name}__"))
 
 
+def _refuse_foreign(what: str, x: Any) -> None:
+    if isinstance(x, DialectArray) or type(x) in (int, float, bool):
+        return
+    kind = f"{type(x).__module__}.{type(x).__name__}"
+    if isinstance(x, np.generic):
+        raise BrokenRule(4, f"{what} with a {kind}; make it a Python number: float(c)")
+    if isinstance(x, np.ndarray):
+        raise BrokenRule(1, f"{what} with an array of NumPy's own; arrays are parameters, running "
+                         "state, run.bits and be.arange")  # fmt: skip
+    raise BrokenRule(4, f"{what} with a {kind}")
+
+
 def _elementwise(what: str, function: Callable[..., Any]) -> Callable[..., DialectArray]:
     def apply(*operands: Any) -> DialectArray:
         arrays = [x for x in operands if isinstance(x, DialectArray)]
         for x in operands:
             if isinstance(x, DialectArray) and x.transposed:
                 raise BrokenRule(7, f"{what} of a transpose")
-            if not isinstance(x, DialectArray) and type(x) not in (int, float, bool):
-                raise BrokenRule(4, f"{what} with a {type(x).__module__}.{type(x).__name__}")
+            _refuse_foreign(what, x)
         values = arrays[1:] if what == "xp.where" and arrays[0] is operands[0] else arrays
         if len({x.dtype for x in values}) > 1:
             raise BrokenRule(4, f"{what} mixes {sorted(str(x.dtype) for x in values)}")

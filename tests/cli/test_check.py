@@ -1,0 +1,69 @@
+"""`gpubp check`: what it goes through, what it prints, and what it exits with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gpubp.activations import ACTIVATIONS, Activation
+from gpubp.check.repertoire import PARTS
+from gpubp.cli import main
+
+
+def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, dict[str, Any]]:
+    code = main(["check", *arguments, "--json"])
+    *lines, last = capsys.readouterr().out.strip().splitlines()
+    found: dict[str, Any] = json.loads(last)
+    return code, "\n".join(lines), found
+
+
+def test_digits_goes_through_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, found = checked(capsys, "digits")
+    assert code == 0
+    assert found["ok"]
+    assert {row["group"] for row in found["rows"]} == {"digits", *PARTS}
+    shown = {(row["group"], row["backend"], row["dtype"]) for row in found["rows"]}
+    lines = [line for line in text.splitlines() if line.startswith(("digits", *PARTS))]
+    assert len(lines) == len(shown) < 20 < len(found["rows"])
+    assert text.endswith(f"{len(found['rows'])} comparisons, 0 beyond tolerance")
+
+
+def test_verbose_shows_every_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, found = checked(capsys, "losses", "--verbose")
+    assert all(row["what"] in text for row in found["rows"])
+    assert len(text.splitlines()) >= len(found["rows"]) + 2
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_alone(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, found = checked(capsys, part)
+    assert code == 0
+    assert {row["group"] for row in found["rows"]} == {part}
+
+
+def test_one_device_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, found = checked(capsys, "optimizers", "--device", "cpu")
+    assert {row["backend"] for row in found["rows"]} == {"cpu"}
+
+
+def test_an_activation_that_the_network_does_not_use_is_checked_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = Activation(ACTIVATIONS["mish"].f, lambda xp, delta, z: delta * 0.5)
+    monkeypatch.setitem(ACTIVATIONS, "mish", wrong)
+    code, text, found = checked(capsys)
+    assert code == 1
+    assert not found["ok"]
+    assert "mish: gradient of input" in text
+    assert "DISAGREES: at [" in text
+    wrong_rows = {row["what"].partition(":")[0] for row in found["rows"] if not row["ok"]}
+    assert wrong_rows == {"mish"}
+
+
+def test_something_that_is_neither_part_nor_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "layerz"]) == 2
+    assert "give digits, layers, activations, losses, optimizers or a model" in (
+        capsys.readouterr().err
+    )

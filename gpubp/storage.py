@@ -198,7 +198,10 @@ class Gradients:
         """Add `value` to the gradient of parameter `name`, whose shape it has."""
         path, out = self._places[name]
         if value.shape != out.shape:
-            raise ValueError(f"a gradient for {path!r} of shape {value.shape}, not {out.shape}")
+            raise ValueError(
+                f"a gradient for {path!r} of shape {value.shape}, not {out.shape}: sum over the "
+                "rows with axis=-2, keepdims=True"
+            )
         if path in self._frozen:
             return
         if path in self._written:

@@ -96,6 +96,6 @@ def test_each_block_of_the_readme_runs_by_itself(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # what a block saves stays here
     block = _blocks()[number]
-    code = compile(block, f"README.md, Python block {number + 1}", "exec")
+    code = compile(block, f"README.md, Python block {number + 1}", "exec", dont_inherit=True)
     if "cuda" not in block:
         exec(code, {"__name__": "readme"})

@@ -1,11 +1,12 @@
 """Every loss with raw outputs and targets for it, and what it is by another hand.
 
-`in_torch` writes the mean with torch's own functions, so that its gradient can be taken; where
-torch has no such loss, `by_formula` gives the terms `(batch,)` of the mean with NumPy.
+`in_torch` writes the mean with torch's own losses, and with its functions where it has no such
+loss: so its gradient can be taken.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,68 +90,67 @@ def on_device(be: Backend, t: Any) -> Any:
     return be.asarray(t[:, None], "int64") if t.ndim == 1 else be.asarray(t)
 
 
-IN_TORCH = {
-    name for name in CASES
-    if not name.startswith(("log_cosh", "quantile", "hinge", "squared_hinge"))
-    and name not in ("focal", "focal, weighted", "binary_focal", "binary_focal, alike")
-}  # fmt: skip
-
-
-def in_torch(case: str, z: Any, t: Any, w: Any) -> Any:
-    """The mean sum(w l) / sum(w), with class weights in both sums; or for `squared_error` a sum."""
-    torch, loss = require("torch"), CASES[case].loss
-    f = torch.nn.functional
+def in_torch(loss: gpubp.Loss, z: Any, t: Any, w: Any) -> Any:
+    """The mean sum(w l) / sum(w), with class weights in both sums; or for `SquaredError` a sum."""
+    torch = require("torch")
     t, w = torch.tensor(t), torch.tensor(w)
-    none: Any = {"reduction": "none"}
+    each, total = _terms(torch, loss, z, t), w.sum()
     if isinstance(loss, losses.SquaredError):
-        return (w * 0.5 * f.mse_loss(z, t, **none).sum(-1)).sum()
-    total = w.sum()
-    if isinstance(loss, losses.CrossEntropy):
-        c = None if loss.class_weight is None else torch.tensor(loss.class_weight).double()
-        smooth = loss.label_smoothing
-        each = f.cross_entropy(z, t, weight=c, label_smoothing=smooth, **none)
-        total = total if c is None or t.ndim == 2 else (w * c[t]).sum()
-    elif isinstance(loss, losses.Focal):  # gamma 0
-        each = f.cross_entropy(z, t, **none)
-    elif isinstance(loss, losses.KLDivergence):
-        each = f.kl_div(f.log_softmax(z, -1), t, **none).sum(-1)
-    elif isinstance(loss, losses.MultiClassHinge):
-        each = f.multi_margin_loss(z, t, p=loss.p, **none)
-    elif isinstance(loss, losses.BinaryCrossEntropy):
-        c = 1.0 if loss.pos_weight is None else loss.pos_weight
-        t = (1 - loss.label_smoothing) * t + loss.label_smoothing / 2
-        weight = torch.tensor(c).double()
-        each = f.binary_cross_entropy_with_logits(z, t, pos_weight=weight, **none).mean(-1)
-    elif isinstance(loss, losses.GaussianNLL):
-        half = z.shape[-1] // 2
-        mu, var = z[:, :half], torch.exp(z[:, half:])
-        each = f.gaussian_nll_loss(mu, t, var, **none).mean(-1)
-    elif isinstance(loss, losses.Poisson):
-        each = f.poisson_nll_loss(z, t, log_input=True, full=False, **none).mean(-1)
-    elif isinstance(loss, losses.Huber):
-        each = f.huber_loss(z, t, delta=loss.delta, **none).mean(-1)
-    else:
-        of = {"mean_squared_error": f.mse_loss, "absolute_error": f.l1_loss}[case]
-        each = of(z, t, **none).mean(-1)
+        return (w * each).sum()
+    if isinstance(loss, losses.CrossEntropy) and loss.class_weight and t.ndim == 1:
+        total = (w * _numbers(torch, loss.class_weight)[t]).sum()
     return (w * each).sum() / total
 
 
-def by_formula(loss: gpubp.Loss, z: Any, t: Any) -> Any:
-    """The terms `(batch,)` of the mean as they stand in the papers; not for far-out outputs."""
-    if isinstance(loss, losses.LogCosh):
-        return np.log(np.cosh(z - t)).mean(-1)
-    if isinstance(loss, losses.Quantile):
-        q = np.asarray(loss.q)
-        return np.where(t > z, q * (t - z), (1 - q) * (z - t)).mean(-1)
-    if isinstance(loss, losses.Hinge | losses.SquaredHinge):
-        short = np.where(t == 1, 1 - z, 1 + z).clip(0)
-        return (short if isinstance(loss, losses.Hinge) else short**2).mean(-1)
+def _numbers(torch: Any, given: Any) -> Any:
+    return torch.tensor(given, dtype=torch.float64)
+
+
+def _terms(torch: Any, loss: Any, z: Any, t: Any) -> Any:
+    """What each example brings in, `(batch,)`."""
+    f, none = torch.nn.functional, {"reduction": "none"}
+    if isinstance(loss, losses.CrossEntropy):
+        c = None if loss.class_weight is None else _numbers(torch, loss.class_weight)
+        return f.cross_entropy(z, t, weight=c, label_smoothing=loss.label_smoothing, **none)
+    if isinstance(loss, losses.Focal):
+        alpha = _numbers(torch, loss.alpha or (1.0,) * z.shape[-1])[t]
+        own = f.one_hot(t, z.shape[-1]) > 0
+        logit = z[own] - z.masked_fill(own, -torch.inf).logsumexp(-1)
+        return -alpha * (loss.gamma * f.logsigmoid(-logit)).exp() * f.logsigmoid(logit)
+    if isinstance(loss, losses.MultiClassHinge):
+        return f.multi_margin_loss(z, t, p=loss.p, **none)
+    if isinstance(loss, losses.KLDivergence):
+        return f.kl_div(f.log_softmax(z, -1), t, **none).sum(-1)
+    if isinstance(loss, losses.SquaredError):
+        return 0.5 * f.mse_loss(z, t, **none).sum(-1)
+    if isinstance(loss, losses.GaussianNLL):
+        mu, s = z.chunk(2, -1)
+        return f.gaussian_nll_loss(mu, t, torch.exp(s), **none).mean(-1)
+    return _terms_of_outputs(torch, loss, z, t).mean(-1)
+
+
+def _terms_of_outputs(torch: Any, loss: Any, z: Any, t: Any) -> Any:
+    f, none = torch.nn.functional, {"reduction": "none"}
+    if isinstance(loss, losses.BinaryCrossEntropy):
+        c = _numbers(torch, 1.0 if loss.pos_weight is None else loss.pos_weight)
+        t = (1 - loss.label_smoothing) * t + loss.label_smoothing / 2
+        return f.binary_cross_entropy_with_logits(z, t, pos_weight=c, **none)
     if isinstance(loss, losses.BinaryFocal):
-        p = 1 / (1 + np.exp(-z))
-        p_t = np.where(t == 1, p, 1 - p)
-        alpha = 1.0 if loss.alpha is None else np.where(t == 1, loss.alpha, 1 - loss.alpha)
-        return (-alpha * (1 - p_t) ** loss.gamma * np.log(p_t)).mean(-1)
-    assert isinstance(loss, losses.Focal)
-    p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
-    p_t, alpha = p[np.arange(len(t)), t], np.asarray(loss.alpha or np.ones(z.shape[-1]))
-    return -alpha[t] * (1 - p_t) ** loss.gamma * np.log(p_t)
+        logit = (2 * t - 1) * z
+        alpha = 1.0 if loss.alpha is None else loss.alpha * t + (1 - loss.alpha) * (1 - t)
+        return -alpha * (loss.gamma * f.logsigmoid(-logit)).exp() * f.logsigmoid(logit)
+    if isinstance(loss, losses.Poisson):
+        return f.poisson_nll_loss(z, t, log_input=True, full=False, **none)
+    if isinstance(loss, losses.Huber):
+        return f.huber_loss(z, t, delta=loss.delta, **none)
+    if isinstance(loss, losses.Quantile):
+        q = _numbers(torch, loss.q)
+        return torch.maximum(q * (t - z), (q - 1) * (t - z))
+    plain = {
+        losses.MeanSquaredError: lambda: f.mse_loss(z, t, **none),
+        losses.AbsoluteError: lambda: f.l1_loss(z, t, **none),
+        losses.LogCosh: lambda: (z - t).abs() + f.softplus(-2 * (z - t).abs()) - math.log(2),
+        losses.Hinge: lambda: f.relu(1 - (2 * t - 1) * z),
+        losses.SquaredHinge: lambda: f.relu(1 - (2 * t - 1) * z) ** 2,
+    }
+    return plain[type(loss)]()

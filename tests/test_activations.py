@@ -40,6 +40,8 @@ def in_torch(name: str) -> Any:
         # torch's own hardsigmoid takes 1 / 6 in single precision on its way back
         "hard_sigmoid": lambda z: functional.relu6(z + 3.0) / 6.0,
         "hard_swish": functional.hardswish,
+        # torch's own goes on as z from z = 20 on, where exp(-z) is 2e-9 still
+        "softplus": lambda z: functional.softplus(z, threshold=40.0),
         "sigmoid": require("torch").sigmoid,
         "tanh": require("torch").tanh,
     }

@@ -14,7 +14,7 @@ from gpubp.backend import Backend
 from gpubp.check.tolerance import error, tolerance
 from gpubp.losses import LOSSES
 from tests.conftest import as_alone, require, rng
-from tests.loss_cases import BATCH, CASES, IN_TORCH, WIDTH, by_formula, in_torch, on_device
+from tests.loss_cases import BATCH, CASES, WIDTH, in_torch, on_device
 
 STEP = 1e-6
 every = pytest.mark.parametrize("case", CASES)
@@ -30,13 +30,13 @@ def test_every_loss_has_a_case() -> None:
     assert all(isinstance(getattr(losses, type(loss).__name__), type) for loss in LOSSES.values())
 
 
-@pytest.mark.parametrize("case", sorted(IN_TORCH))
+@every
 @pytest.mark.parametrize("weighted", [False, True])
 def test_value_and_delta_are_torchs(case: str, weighted: bool) -> None:
     loss, z, t = example(case)
     w = rng(1).integers(0, 4, BATCH).astype(float) if weighted else np.ones(BATCH)
     z_torch = require("torch").tensor(z, requires_grad=True)
-    expected = in_torch(case, z_torch, t, w)
+    expected = in_torch(loss, z_torch, t, w)
     expected.backward()
     value, delta = loss(z, t, sample_weight=w if weighted else None)
     value_expected, delta_expected = expected.item(), z_torch.grad.numpy()
@@ -53,17 +53,6 @@ def test_class_weights_and_smoothing_are_those_of_torchs_own_mean(soft: bool) ->
     )
     expected = own(torch.tensor(z), torch.tensor(t)).item()
     assert error(loss(z, t)[0], expected) <= tolerance("float64", expected)
-
-
-@pytest.mark.parametrize("case", sorted(CASES.keys() - IN_TORCH))
-@pytest.mark.parametrize("weighted", [False, True])
-def test_values_are_those_of_the_formula(case: str, weighted: bool) -> None:
-    """The deltas of these are held against finite differences below."""
-    loss, z, t = example(case)
-    w = rng(1).integers(0, 4, BATCH).astype(float) if weighted else None
-    expected = np.average(by_formula(loss, z, t), weights=w)
-    value, _ = loss(z, t, sample_weight=w)
-    assert error(value, expected) <= tolerance("float64", expected)
 
 
 @every

@@ -1,59 +1,33 @@
-"""Random perceptrons, three steps each, against torch in float64."""
+"""Random networks of the whole repertoire, three steps each, against torch in float64."""
 
 from __future__ import annotations
 
+import inspect
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from typing import Any
 
-import numpy as np
 import pytest
 
 import gpubp
+from gpubp import layers, losses, optimizers
 from gpubp.activations import ACTIVATIONS
-from gpubp.check.tolerance import error, tolerance
-from tests import loss_cases, test_activations
-from tests.conftest import require, rng
+from tests.conftest import require
+from tests.random_layers import WIDTHS
+from tests.random_repertoire import Case, check, draw_case, main
 
-COUNT, STEPS = 300, 3
-WIDTHS, BATCHES = (1, 2, 3, 5, 8, 17), (1, 2, 7)
-CASES = ["squared_error", "mean_squared_error", "labels", "soft", "binary_cross_entropy"]
-
-# eps is well above rounding: where a gradient is zero, Adam divides noise by it
-OPTIMIZERS: list[tuple[gpubp.Optimizer, Any]] = [
-    (gpubp.SGD(0.1), lambda o, w: o.SGD(w, lr=0.1)),
-    (gpubp.Momentum(0.1), lambda o, w: o.SGD(w, lr=0.1, momentum=0.9)),
-    (gpubp.Nesterov(0.1), lambda o, w: o.SGD(w, lr=0.1, momentum=0.9, nesterov=True)),
-    (gpubp.Adam(0.05, eps=1e-3), lambda o, w: o.Adam(w, lr=0.05, eps=1e-3)),
-    (
-        gpubp.AdamW(0.05, eps=1e-3, weight_decay=0.1, decay_on="all"),
-        lambda o, w: o.AdamW(w, lr=0.05, eps=1e-3, weight_decay=0.1),
-    ),
-]
-
-
-class InTorch:
-    """The same perceptron, written with torch's own functions."""
-
-    def __init__(self, net: gpubp.Network, mlp: gpubp.MLP) -> None:
-        self._torch, self._mlp = require("torch"), mlp
-        self.w = {
-            path: self._torch.tensor(np.array(w), requires_grad=True)
-            for path, w in net.state_dict().items()
-        }
-
-    def forward(self, x: Any) -> Any:
-        a = self._torch.tensor(x)
-        last = 2 * len(self._mlp.hidden)
-        for i in range(0, last + 1, 2):
-            a = a @ self.w[f"{i}.W"] + self.w[f"{i}.b"]
-            name = self._mlp.activation if i < last else self._mlp.output
-            a = test_activations.in_torch(name)(a)
-        return a
-
-
-def agree(given: Any, expected: Any, what: str) -> None:
-    expected = expected.detach().numpy()
-    assert error(given, expected) <= tolerance("float64", expected, max(WIDTHS)), what
+COUNT, LEAST = 300, 5
+KINDS = {
+    kind
+    for package in (layers, losses, optimizers)
+    for name in package.__all__
+    if isinstance(kind := getattr(package, name), type)
+}
+BASES = {
+    gpubp.Layer, layers.Branches, gpubp.Loss, losses.ElementWise, gpubp.Optimizer, gpubp.Clip,
+    gpubp.Penalty,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,47 +41,73 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", range(COUNT))
-def test_outputs_gradients_and_weights_are_torchs(number: int) -> None:
-    optim = require("torch").optim
-    draw = rng(number)
-    n_in, n_out = (int(n) for n in draw.choice(WIDTHS, 2))
-    hidden = [int(n) for n in draw.choice(WIDTHS, draw.integers(0, 4))]
-    activation, output = (str(name) for name in draw.choice(list(ACTIVATIONS), 2))
-    mlp = gpubp.MLP(hidden, n_out, activation, output if draw.random() < 0.3 else "identity")
-    net = gpubp.Network(mlp, n_in, dtype="float64", seed=number)
-    reference = InTorch(net, mlp)
-    method, make = OPTIMIZERS[draw.integers(len(OPTIMIZERS))]
-    steps = make(optim, list(reference.w.values()))
-
-    case = str(draw.choice(CASES))
-    batch = int(draw.choice(BATCHES))
-    w = draw.uniform(0.1, 2.0, batch) if draw.random() < 0.5 else None
-    for step in range(STEPS):
-        x, t = draw.normal(size=(batch, n_in)), target(case, draw, (batch, n_out))
-        y, context = net.forward(x)
-        value, delta = loss_cases.CASES[case].loss(y, t, sample_weight=w)
-        net.backward(context, delta)
-
-        steps.zero_grad()
-        y_torch = reference.forward(x)
-        value_torch = loss_cases.in_torch(case, y_torch, t, np.ones(batch) if w is None else w)
-        value_torch.backward()
-
-        agree(y, y_torch, f"output at step {step}")
-        agree(value, value_torch, f"loss at step {step}")
-        for path, gradient in net.gradients().items():
-            agree(gradient, reference.w[path].grad, f"gradient of {path} at step {step}")
-        net.step(method)
-        steps.step()
-        for path, weight in net.state_dict().items():
-            agree(weight, reference.w[path], f"{path} after step {step}")
+def test_three_steps_are_torchs(number: int) -> None:
+    check(0, number)
 
 
-def target(case: str, draw: np.random.Generator, shape: tuple[int, int]) -> Any:
-    if case == "labels":
-        return draw.integers(0, shape[1], shape[0])
-    return (
-        draw.uniform(size=shape)
-        if case in ("soft", "binary_cross_entropy")
-        else draw.normal(size=shape)
-    )
+def arguments(kind: type) -> dict[str, Any]:
+    """The arguments of a description that need not be given, and what they are then."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def told(kind: type, name: str) -> str:
+    """An argument by the class that has it first: what all optimizers take is `Optimizer`'s."""
+    first = [c for c in reversed(kind.__mro__) if name in inspect.get_annotations(c)]
+    return f"{(first or [kind])[0].__name__}.{name}"
+
+
+def traits(described: Any) -> set[str]:
+    """The kinds in a description, the activations, and the arguments that are no default."""
+    if isinstance(described, tuple | list):
+        return {trait for item in described for trait in traits(item)}
+    if not is_dataclass(described):
+        return set()
+    kind = type(described)
+    found = {kind.__name__}
+    for name in inspect.signature(kind).parameters.keys() & vars(described).keys():
+        value = getattr(described, name)
+        if arguments(kind).get(name, value) != value:
+            found.add(told(kind, name))
+        if isinstance(value, str) and value in ACTIVATIONS:
+            found.add(value)
+        found |= traits(value)
+    return found | traits(getattr(described, "layers", ()))
+
+
+def circumstances(case: Case) -> set[str]:
+    return {
+        f"batch of {case.batch}",
+        f"width {case.layer.build(_shape(case.inputs)).shape[-1]}",
+        *(name for name in ("members", "frozen", "weighted", "input_gradient") if vars(case)[name]),
+        *(["rate for each member"] if isinstance(case.method.lr, tuple) else []),
+        *(["schedule"] if isinstance(case.method.lr, gpubp.Schedule) else []),
+    }
+
+
+def _shape(inputs: int | tuple[int, ...]) -> tuple[int, ...]:
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def test_everything_there_is_comes_up_often() -> None:
+    counted: Counter[str] = Counter()
+    for number in range(COUNT):
+        case, _, _ = draw_case(0, number)
+        counted.update(traits((case.layer, case.loss, case.method)) | circumstances(case))
+    wanted = {kind.__name__ for kind in KINDS - BASES} | set(ACTIVATIONS)
+    wanted |= {told(kind, name) for kind in KINDS - BASES for name in arguments(kind)}
+    wanted |= {f"batch of {n}" for n in (1, 2, 7)} | {f"width {n}" for n in WIDTHS}
+    wanted |= {"members", "frozen", "weighted", "input_gradient", "schedule"}
+    rare = {trait: counted[trait] for trait in wanted if counted[trait] < LEAST}
+    assert not rare
+
+
+def test_the_long_run_tells_which_network_disagrees(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--n", "2", "--seed", "3"]) == 0
+    monkeypatch.setattr(layers.Linear, "forward", lambda layer, be, w, x, run: (x @ w.W + 1.0, x))
+    assert main(["--n", "8", "--seed", "3"]) == 1
+    told = capsys.readouterr().out
+    assert "--seed 3 --first 0 --n 1: output at step 0" in told
+    assert "Linear(n_out=" in told

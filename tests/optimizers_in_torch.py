@@ -32,8 +32,42 @@ ROWS = [
         lambda o, w, lr: o.Adam(w, lr, (0.8, 0.95), 1e-6)),
     Row(gpubp.AdamW, {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6},
         lambda o, w, lr: o.AdamW(w, lr, (0.8, 0.95), 1e-6, weight_decay=0.0)),
+    Row(gpubp.AMSGrad, {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6},
+        lambda o, w, lr: o.Adam(w, lr, (0.8, 0.95), 1e-6, amsgrad=True)),
+    Row(gpubp.Adamax, {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6},
+        lambda o, w, lr: o.Adamax(w, lr, (0.8, 0.95), 1e-6)),
+    Row(gpubp.NAdam, {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "momentum_decay": 0.01},
+        lambda o, w, lr: o.NAdam(w, lr, (0.8, 0.95), 1e-6, momentum_decay=0.01)),
+    Row(gpubp.RAdam, {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6},
+        lambda o, w, lr: o.RAdam(w, lr, (0.8, 0.95), 1e-6)),
+    Row(gpubp.RMSProp, {"rho": 0.9, "eps": 1e-3},
+        lambda o, w, lr: o.RMSprop(w, lr, 0.9, 1e-3)),
+    Row(gpubp.RMSProp, {"rho": 0.9, "eps": 1e-3, "momentum": 0.7, "centered": True},
+        lambda o, w, lr: o.RMSprop(w, lr, 0.9, 1e-3, momentum=0.7, centered=True)),
+    Row(gpubp.Adagrad, {"lr_decay": 0.1, "initial": 0.2, "eps": 1e-6},
+        lambda o, w, lr: o.Adagrad(w, lr, 0.1, initial_accumulator_value=0.2, eps=1e-6)),
+    Row(gpubp.Adadelta, {"rho": 0.8, "eps": 1e-4},
+        lambda o, w, lr: o.Adadelta(w, lr, 0.8, 1e-4)),
+    Row(gpubp.Lion, {"beta1": 0.8, "beta2": 0.95}, lambda o, w, lr: _lion(w, lr, 0.8, 0.95)),
 ]  # fmt: skip
 """Weight decay is none of theirs: `Steps` has it for all, and for the parameters named alone."""
+
+
+def _lion(parameters: Sequence[Any], lr: float, beta1: float, beta2: float) -> Any:
+    """Lion (Chen et al., 2023), which torch does not have, as one of its optimizers."""
+    torch = require("torch")
+
+    class Lion(torch.optim.Optimizer):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__(parameters, {"lr": lr})
+            self.m = {w: torch.zeros_like(w) for w in parameters}
+
+        def step(self) -> None:  # type: ignore[override]
+            for w, m in self.m.items():
+                w -= self.param_groups[0]["lr"] * (beta1 * m + (1.0 - beta1) * w.grad).sign()
+                m.mul_(beta2).add_((1.0 - beta2) * w.grad)
+
+    return Lion()
 
 
 @dataclass(frozen=True)

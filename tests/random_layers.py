@@ -132,7 +132,10 @@ def _linear(draw: Draw, n_out: int | None = None) -> Linear:
 def _mlp(draw: Draw, n: int, depth: int) -> gpubp.Layer:
     hidden = [draw.one(WIDTHS) for _ in range(int(draw.rng.integers(0, 3)))]
     output, init = draw.one(NAMES), draw.one((None, "lecun_normal"))
-    return gpubp.MLP(hidden, draw.one(WIDTHS), draw.one(NAMES), output, init)
+    # its normalisations have an eps too small for rows that are nearly constant
+    norm = draw.one((None, "layer", "rms")) if hidden and min(hidden) >= 3 else None
+    dropout = draw.one((0.0, 0.0, 0.3))
+    return gpubp.MLP(hidden, draw.one(WIDTHS), draw.one(NAMES), output, init, norm, dropout)
 
 
 def _columns(draw: Draw, n: int, depth: int) -> gpubp.Layer:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import gpubp
-from gpubp.check.gradients import examples
+from gpubp.check.examples import examples
 from gpubp.check.tolerance import error, tolerance
 from tests import random_training
 from tests.conftest import require
@@ -163,7 +163,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number of the first of them")
     given = parser.parse_args(arguments)
-    require("torch").set_num_threads(1)
+    torch = require("torch")
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)  # of what its optimizers keep beside the weights
     failures = 0
     for number in range(given.first, given.first + given.n):
         try:

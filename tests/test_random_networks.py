@@ -26,17 +26,20 @@ KINDS = {
 }
 BASES = {
     gpubp.Layer, layers.Branches, gpubp.Loss, losses.ElementWise, gpubp.Optimizer, gpubp.Clip,
-    gpubp.Penalty,
+    gpubp.Penalty, gpubp.Averaging,
+    gpubp.EMA, gpubp.SWA, gpubp.LBFGS,  # around another optimizer, or driven by the host
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Products this small are slower on several threads."""
+    """Products this small are slower on several threads; optimizers keep numbers in float64."""
     torch = require("torch")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
     yield
+    torch.set_default_dtype(torch.float32)
     torch.set_num_threads(threads)
 
 

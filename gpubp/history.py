@@ -70,7 +70,34 @@ class Callback:
         """After the last epoch, also when training was interrupted."""
 
 
-class EarlyStopping(Callback):
+class Monitor(Callback):
+    """A callback that follows one figure of the records; smaller is better after `sign`.
+
+    `mode` is `"min"`, `"max"`, or None: the largest for names that end in accuracy or r2, else the
+    least. Raises `InputError` for another mode and, when `fit` begins, for a figure that the
+    records will not hold.
+
+    >>> Monitor("val_accuracy").sign, Monitor("val_loss").sign
+    (-1.0, 1.0)
+    """
+
+    def __init__(self, monitor: str, mode: str | None = None) -> None:
+        if mode not in (None, "min", "max"):
+            kind = type(self).__name__
+            raise InputError(f"{kind}: mode is {mode!r}; expected 'min', 'max' or None")
+        larger = monitor.endswith(("accuracy", "r2")) if mode is None else mode == "max"
+        self.monitor, self.sign = monitor, -1.0 if larger else 1.0
+
+    def on_fit_begin(self, net: Any) -> None:
+        """See that the figure will be there."""
+        known = net.history.names
+        if self.monitor not in known:
+            hint = "; give validation=" if self.monitor.startswith("val_") else ""
+            message = f"{type(self).__name__}: there will be no {self.monitor!r}{hint}"
+            raise InputError(f"{message} ({nearest(self.monitor, known)})")
+
+
+class EarlyStopping(Monitor):
     """End training when `monitor` has not improved by `min_delta` for `patience` epochs.
 
     The weights of the best epoch are restored, unless `restore_best` is false. `mode` is
@@ -93,19 +120,11 @@ class EarlyStopping(Callback):
         if not whole(patience) or patience < 1 or not min_delta >= 0:
             raise InputError(f"EarlyStopping: patience {patience} and min_delta {min_delta}; "
                              "expected at least 1 and at least 0")  # fmt: skip
-        if mode not in (None, "min", "max"):
-            raise InputError(f"EarlyStopping: mode is {mode!r}; expected 'min', 'max' or None")
-        self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
-        self.restore_best = restore_best
-        larger = monitor.endswith(("accuracy", "r2")) if mode is None else mode == "max"
-        self._sign = -1.0 if larger else 1.0
+        super().__init__(monitor, mode)
+        self.patience, self.min_delta, self.restore_best = patience, min_delta, restore_best
 
     def on_fit_begin(self, net: Any) -> None:
-        known = net.history.names
-        if self.monitor not in known:
-            hint = "; give validation=" if self.monitor.startswith("val_") else ""
-            message = f"EarlyStopping: there will be no {self.monitor!r}{hint}"
-            raise InputError(f"{message} ({nearest(self.monitor, known)})")
+        super().on_fit_begin(net)
         self._best = np.full(net.members or 1, np.inf)
         self._epochs = np.full(net.members or 1, net.epochs)
         self._weights: dict[str, Any] | None = None
@@ -117,7 +136,7 @@ class EarlyStopping(Callback):
         return epochs if len(epochs) > 1 else epochs[0]
 
     def on_epoch_end(self, net: Any, record: Record) -> str | None:
-        figures = self._sign * np.atleast_1d(np.asarray(record[self.monitor], dtype=float))
+        figures = self.sign * np.atleast_1d(np.asarray(record[self.monitor], dtype=float))
         going = ~np.atleast_1d(net.steps.halted)
         better = (figures < self._best - self.min_delta) & going
         self._best = np.where(better, figures, self._best)

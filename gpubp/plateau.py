@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError, nearest, whole
-from .history import Callback, Record
+from .errors import InputError, whole
+from .history import Monitor, Record
 
 
-class ReduceOnPlateau(Callback):
+class ReduceOnPlateau(Monitor):
     """Multiply the rate by `factor` after more than `patience` epochs without a better `monitor`.
 
     A figure improves on the best so far where it is better by more than the share `threshold` of
@@ -55,26 +55,19 @@ class ReduceOnPlateau(Callback):
         for name, count in (("patience", patience), ("cooldown", cooldown)):
             if not whole(count) or count < 0:
                 raise InputError(f"ReduceOnPlateau: {name} is {count!r}; expected 0, 1, 2, ...")
-        if mode not in (None, "min", "max"):
-            raise InputError(f"ReduceOnPlateau: mode is {mode!r}; expected 'min', 'max' or None")
-        self.monitor, self.factor, self.patience = monitor, float(factor), patience
+        super().__init__(monitor, mode)
+        self.factor, self.patience = float(factor), patience
         self.threshold, self.relative, self.cooldown = float(threshold), relative, cooldown
         self.min_rate = float(min_rate)
-        larger = monitor.endswith(("accuracy", "r2")) if mode is None else mode == "max"
-        self._sign = -1.0 if larger else 1.0
 
     def on_fit_begin(self, net: Any) -> None:
-        known = net.history.names
-        if self.monitor not in known:
-            hint = "; give validation=" if self.monitor.startswith("val_") else ""
-            message = f"ReduceOnPlateau: there will be no {self.monitor!r}{hint}"
-            raise InputError(f"{message} ({nearest(self.monitor, known)})")
+        super().on_fit_begin(net)
         shape = () if net.members is None else (net.members,)
         self._best = np.full(shape, np.inf)
         self._bad, self._cooling = np.zeros(shape, dtype=int), np.zeros(shape, dtype=int)
 
     def on_epoch_end(self, net: Any, record: Record) -> None:
-        figure = self._sign * np.asarray(record[self.monitor], dtype=float)
+        figure = self.sign * np.asarray(record[self.monitor], dtype=float)
         better = figure < self._bar()
         self._best = np.where(better, figure, self._best)
         self._bad = np.where(better, 0, self._bad + 1)
@@ -92,7 +85,7 @@ class ReduceOnPlateau(Callback):
         if not self.relative:
             return self._best - self.threshold
         with np.errstate(invalid="ignore"):  # the first best is infinite
-            bar = self._best - self._sign * self.threshold * self._best
+            bar = self._best - self.sign * self.threshold * self._best
         return np.where(np.isfinite(self._best), bar, np.inf)
 
     def _reduce(self, net: Any, weary: Any) -> None:

@@ -10,6 +10,7 @@ figures are medians over them. With `--picture` (needs matplotlib) the loss of e
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -246,12 +247,12 @@ def _cell(value: Any) -> str:
 
 def picture(found: dict[str, list[Row]], path: str) -> None:
     """Draw the loss of every row over its epochs, a panel for each challenge that has epochs."""
-    from matplotlib.figure import Figure
-
     from gpubp import plots
 
+    figures: Any = importlib.import_module("matplotlib.figure")
+
     panels = [rows for rows in found.values() if rows[0].losses]
-    figure = Figure(figsize=(4.6 * len(panels), 4.0), layout="constrained")
+    figure = figures.Figure(figsize=(4.6 * len(panels), 4.0), layout="constrained")
     for axes, rows in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         which = "validation" if rows[0].trouble == "overfitting" else "training"
         axes.set_title(rows[0].trouble, loc="left", fontweight="bold")

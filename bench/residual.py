@@ -8,6 +8,7 @@ where losses are compared, and draws its own ever after.
 
 from __future__ import annotations
 
+import importlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,9 +154,8 @@ def plain() -> Step:
 
 def torch_eager() -> Step:
     """torch's own layers and AdamW."""
-    import torch
-    from torch.nn import functional as f
-
+    torch: Any = importlib.import_module("torch")
+    f = torch.nn.functional
     p = problem()
     weights = [torch.tensor(w, requires_grad=True) for b in [*p.blocks, p.head] for w in b]
     groups = [
@@ -173,7 +173,7 @@ def torch_eager() -> Step:
             x = x + (a * torch.tensor(mask(k, i)) if i < SHARED else f.dropout(a, DROPPED))
         loss = f.cross_entropy(x @ weights[-2] + weights[-1], ys[i % BATCHES])
         method.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         method.step()
         return float(loss.detach())
 

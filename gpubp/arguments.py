@@ -63,6 +63,12 @@ def pair(validation: Any) -> tuple[Any, Any]:
     return validation[0], validation[1]
 
 
+def check_keep(keep: str) -> None:
+    """Raise `InputError` for a choice of restarts that is none."""
+    if keep not in ("best", "all"):
+        raise InputError(f"keep is {keep!r}; expected 'best' or 'all'")
+
+
 def check_callbacks(callbacks: Sequence[Callback]) -> None:
     """Raise `InputError` unless all of them are callbacks."""
     if not isinstance(callbacks, Sequence):

@@ -11,6 +11,7 @@ from .arrays import Arrays
 from .backend import Array, Backend, remember, select
 from .diagnosis import locate
 from .errors import InputError, NonFiniteError, nearest, whole
+from .groups import On, names
 from .layers import Layer
 from .losses import Loss
 from .optimizers import Optimizer
@@ -96,7 +97,7 @@ class Bound:
         >>> Bound(gpubp.Linear(2), 3).parameter("b").shape
         (2,)
         """
-        if path not in self.arrays.params.places:
+        if not isinstance(path, str) or path not in self.arrays.params.places:
             raise InputError(f"no parameter {path!r}; {nearest(path, self.arrays.params.places)}")
         return self.arrays.parameter(path)
 
@@ -143,7 +144,7 @@ class Bound:
         """The parameters that training leaves as they are."""
         return self.steps.frozen
 
-    def freeze(self, *on: str) -> None:
+    def freeze(self, *on: On) -> None:
         """Leave the named parameters as they are in training: groups or paths, see `gpubp.groups`.
 
         No gradient is taken of them, and neither decay nor slots move. What was frozen before
@@ -156,7 +157,8 @@ class Bound:
         ('0.W', '0.b')
         """
         with self.be.activate():
-            self.steps.freeze(tuple(dict.fromkeys((*self.frozen, *on))))
+            wanted = [name for each in on for name in names("freeze", each)]
+            self.steps.freeze(tuple(dict.fromkeys((*self.frozen, *wanted))))
 
     def unfreeze(self) -> None:
         """Train all parameters again."""
@@ -273,8 +275,6 @@ class Bound:
         if not optimizer.stepwise:
             kind = type(optimizer).__name__
             raise InputError(f"{kind} searches along a line: use fit(..., batch_size=None)")
-        if self.frozen and len(self.frozen) == len(self.arrays.params.places):
-            raise InputError("step: all parameters are frozen; call unfreeze first")
         if not self.arrays.written and self.arrays.params.places:
             raise InputError("step: there are no gradients; call backward first")
         with self.be.activate():
@@ -331,7 +331,7 @@ class Bound:
             counted, self._pass.step = self._pass.step, step - 1  # for the same random bits
             self._pass.training, self._pass.pending = True, {}
             found = locate(self.layer, be, arrays.w, arrays.g, self._run, x, delta)
-            found = found or self._first_unsound_gradient() or left
+            found = found or self._first_unsound_gradient() or left or self._first_unsound_state()
             self._pass.step, self._pass.pending = counted, {}
             arrays.written.clear()
             if found is None and value is not None and not bool(be.xp.all(be.xp.isfinite(value))):
@@ -348,6 +348,12 @@ class Bound:
         for path, gradient in self.arrays.gradients().items():
             if not bool(self.be.xp.all(self.be.xp.isfinite(gradient))):
                 return f"the gradient of {path!r}", path.rpartition(".")[0]
+        return None
+
+    def _first_unsound_state(self) -> tuple[str, str] | None:
+        for path, value in self._pass.pending.items():
+            if not bool(self.be.xp.all(self.be.xp.isfinite(value))):
+                return f"the running state {path!r}", path.rpartition(".")[0]
         return None
 
     def reset_optimizer(self) -> None:

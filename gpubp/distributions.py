@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, real
 
 Shape = tuple[int, ...]
 
@@ -23,10 +22,13 @@ class Initializer:
     """
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, Real) or not math.isfinite(value):
+        for name, value in dict(vars(self)).items():
+            number = real(value)
+            if not math.isfinite(number) or (name == "std" and number < 0):
                 kind = type(self).__name__
-                raise InputError(f"{kind}: {name} is {value!r}; expected a finite number")
+                least = " of at least 0" if name == "std" else ""
+                raise InputError(f"{kind}: {name} is {value!r}; expected a finite number{least}")
+            object.__setattr__(self, name, number)
 
     def __call__(self, rng: Any, shape: Shape) -> Any:
         raise TypeError(f"{type(self).__name__} does not say how to draw")

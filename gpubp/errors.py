@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 
@@ -91,16 +92,24 @@ def named(what: str, given: object, table: Mapping[str, T]) -> T:
     return table[given]
 
 
+def real(value: object) -> float:
+    """Return a real number as a float; NaN for anything else, a bool and what no float holds.
+
+    >>> real(3), real("3"), real(True), real(10**400)
+    (3.0, nan, nan, nan)
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
 def whole(value: object) -> bool:
     """Whether `value` is a whole number: an int of Python or NumPy, and no bool.
 
     >>> whole(3), whole(3.0), whole(True)
     (True, False, False)
     """
-    if isinstance(value, bool):
-        return False
-    try:
-        operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return False
-    return True
+    return isinstance(value, Integral) and not isinstance(value, bool)

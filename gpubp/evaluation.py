@@ -65,8 +65,8 @@ class Mean:
         self._weight += weight
 
     def _on_host(self, value: Array) -> Any:
-        if self._net.be.deferred:
-            return value
+        if self._net.be.deferred:  # stays there, in float64: sums of many lose digits in float32
+            return self._net.be.xp.astype(value, self._net.be.xp.float64)
         if self._net.members is None:
             return float(value)
         return np.asarray(self._net.be.to_numpy(value), dtype=np.float64)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any, NamedTuple
 
-from .errors import InputError, whole
+from .errors import InputError, real, whole
 
 Record = dict[str, Any]
 
@@ -60,7 +59,7 @@ class Limits:
                 if not whole(value) or value < 1:
                     raise InputError(f"Limits: {each.name} is {value!r}; expected a whole number "
                                      "of at least 1")  # fmt: skip
-            elif not isinstance(value, Real) or isinstance(value, bool) or not float(value) >= 0:
+            elif not real(value) >= 0:
                 raise InputError(f"Limits: {each.name} is {value!r}; expected a number of at "
                                  "least 0")  # fmt: skip
 

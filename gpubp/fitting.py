@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
+
 from . import evaluation, inputs, restarts
-from .arguments import check_callbacks, check_counts, check_rest, pair, record_names
+from .arguments import check_callbacks, check_counts, check_keep, check_rest, pair, record_names
 from .bound import Bound
 from .errors import InputError, NonFiniteError
 from .history import Callback, History
@@ -99,6 +102,7 @@ class Fitting(Bound):
         have made NaN or an infinity: that step is not taken. Ctrl-C ends the step under way,
         keeps the records in `net.history` and raises KeyboardInterrupt.
         """
+        check_keep(keep)
         if restarts is not None:
             how = {k: v for k, v in locals().items() if k not in ("self", "restarts", "keep")}
             return self._restart(restarts, keep, how)
@@ -130,14 +134,19 @@ class Fitting(Bound):
                 self._epochs(trainer, epochs, held_out, callbacks, bar)
             finally:
                 bar.close()
-                for callback in callbacks:
-                    callback.on_fit_end(self, self.history)
-                self.steps.go_on()
+                self._end(callbacks)
         return self.history
+
+    def _end(self, callbacks: Sequence[Callback]) -> None:
+        """Tell all callbacks, whatever one of them says; the last word is that of the first."""
+        with ExitStack() as ending:
+            ending.callback(self.steps.go_on)
+            for callback in reversed(callbacks):
+                ending.callback(callback.on_fit_end, self, self.history)
 
     def _restart(self, count: int, keep: str, how: dict[str, Any]) -> History:
         """Train `count` networks as `how` says; become the best of them."""
-        restarts.check(self, count, keep)
+        restarts.check(self, count)
         together = restarts.ensemble(self, count)
         try:
             together.fit(**how)
@@ -159,12 +168,19 @@ class Fitting(Bound):
         """Take over everything from member `k` of an ensemble."""
         self.load_state_dict({path: a[k, ...] for path, a in together.state_dict().items()})
         self.take_seed(together.seeds[k])
-        self.restore_updates(together.updates)
-        slots, theirs = self.steps.slots, together.steps.slots
-        slots.kind, slots.updates = theirs.kind, theirs.updates
-        slots.arrays = {name: a[k, ...] for name, a in theirs.arrays.items()}
-        self.loss, self.epochs = together.loss, together.epochs
         self.history = restarts.alone(together.history, k)
+        # A member that stopped early made fewer updates than the last of them.
+        missed = len(together.history) - len(self.history)
+        updates = together.updates
+        if missed:
+            updates = updates // len(together.history) * len(self.history)
+        self.loss, self.epochs = together.loss, together.epochs - missed
+        self.restore_updates(updates)
+        slots, theirs, xp = self.steps.slots, together.steps.slots, self.be.xp
+        slots.kind, slots.updates = theirs.kind, updates
+        slots.arrays = {n: xp.asarray(a[k, ...], copy=True) for n, a in theirs.arrays.items()}
+        scale = together.steps.rate_scale
+        self.steps.rate_scale = float(scale if np.ndim(scale) == 0 else scale[k])
 
     def _begin(self, loss: Loss, validated: bool, callbacks: Sequence[Callback]) -> None:
         """Tell the callbacks; where one refuses, everything is as it was."""
@@ -176,8 +192,7 @@ class Fitting(Bound):
                 callback.on_fit_begin(self)
                 begun.append(callback)
         except BaseException:
-            for callback in begun:
-                callback.on_fit_end(self, self.history)
+            self._end(begun)
             self.loss, self.history = before
             raise
 

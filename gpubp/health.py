@@ -36,9 +36,10 @@ class Health(Callback):
       before it) and `weights` (before it), and `ratio` = update / weights.
 
     All norms are Euclidean, in float64. Of several passes before one update, layers are those of
-    the last. Figures stay on the device until the epoch ends or they are asked for. `findings` is
-    the judgement of them by `limits`, and `print(health)` a table. Another network begins anew.
-    Raises `InputError` for an `every` below 1.
+    the last; of a batch that goes through in parts, those of the first part. `LBFGS`, whose steps
+    are searched for, is not looked into. Figures stay on the device until the epoch ends or they
+    are asked for. `findings` is the judgement of them by `limits`, and `print(health)` a table.
+    Another network begins anew. Raises `InputError` for an `every` below 1.
 
     >>> import gpubp
     >>> from gpubp.data import digits
@@ -92,6 +93,8 @@ class Health(Callback):
             raise InputError("this network is watched already; give it one Health at a time")
         if self._net is None or self._net() is not net:
             self._forget(net)
+        self._records = [record for record in self._records if record["step"] <= net.updates]
+        self.non_finite = None
         net.watch = Watch(net, self.every, self._take, self._fail)
 
     def on_epoch_end(self, net: Any, record: dict[str, Any]) -> str | None:

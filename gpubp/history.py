@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError, nearest, whole
+from .errors import InputError, nearest, real, whole
 
 Record = dict[str, Any]
 """One epoch: `epoch`, `loss`, `seconds`, `lr`, `val_...` figures; a list in an ensemble.
@@ -22,7 +22,8 @@ class History:
     """The records of one `fit`, in order; `history["loss"]` is the list of one figure.
 
     `names` are the figures that each record holds, known before the first; `stopped` says why
-    training ended before its last epoch, if it did.
+    training ended before its last epoch, if it did, and `ended` why a member of an ensemble stood
+    still from the end of some epoch on: member number, epoch and reason.
 
     >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     >>> history["loss"], len(history)
@@ -32,6 +33,7 @@ class History:
     records: list[Record] = field(default_factory=list)
     names: tuple[str, ...] = ()
     stopped: str = ""
+    ended: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> list[Any]:
         known = self.records[0] if self.records else {}
@@ -59,6 +61,10 @@ class Callback:
     epoch 2
     """
 
+    def __repr__(self) -> str:
+        told = {k: v for k, v in vars(self).items() if not k.startswith("_") and k != "sign"}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in told.items())})"
+
     def on_fit_begin(self, net: Any) -> None:
         """Before the first epoch."""
 
@@ -82,6 +88,9 @@ class Monitor(Callback):
     """
 
     def __init__(self, monitor: str, mode: str | None = None) -> None:
+        if not isinstance(monitor, str):
+            message = "expected the name of a figure such as 'val_loss'"
+            raise InputError(f"{type(self).__name__}: monitor is {monitor!r}; {message}")
         if mode not in (None, "min", "max"):
             kind = type(self).__name__
             raise InputError(f"{kind}: mode is {mode!r}; expected 'min', 'max' or None")
@@ -117,7 +126,7 @@ class EarlyStopping(Monitor):
         mode: str | None = None,
         restore_best: bool = True,
     ) -> None:
-        if not whole(patience) or patience < 1 or not min_delta >= 0:
+        if not whole(patience) or patience < 1 or not 0 <= real(min_delta) < np.inf:
             raise InputError(f"EarlyStopping: patience {patience} and min_delta {min_delta}; "
                              "expected at least 1 and at least 0")  # fmt: skip
         super().__init__(monitor, mode)
@@ -125,6 +134,7 @@ class EarlyStopping(Monitor):
 
     def on_fit_begin(self, net: Any) -> None:
         super().on_fit_begin(net)
+        self._several = net.members is not None
         self._best = np.full(net.members or 1, np.inf)
         self._epochs = np.full(net.members or 1, net.epochs)
         self._weights: dict[str, Any] | None = None
@@ -132,8 +142,7 @@ class EarlyStopping(Monitor):
     @property
     def best_epoch(self) -> Any:
         """The epoch of the best figure; in an ensemble, that of each member."""
-        epochs = self._epochs.tolist()
-        return epochs if len(epochs) > 1 else epochs[0]
+        return self._epochs.tolist() if self._several else int(self._epochs[0])
 
     def on_epoch_end(self, net: Any, record: Record) -> str | None:
         figures = self.sign * np.atleast_1d(np.asarray(record[self.monitor], dtype=float))
@@ -147,10 +156,15 @@ class EarlyStopping(Monitor):
         if not done.any():
             return None
         if net.members is not None:
+            for k in np.flatnonzero(done).tolist():
+                net.history.ended[k] = record["epoch"], self._reason(self.best_epoch[k])
             net.steps.halt(done)
             if not net.steps.halted.all():
                 return None
-        return f"{self.monitor} has not improved since epoch {self.best_epoch}"
+        return self._reason(self.best_epoch)
+
+    def _reason(self, epoch: Any) -> str:
+        return f"{self.monitor} has not improved since epoch {epoch}"
 
     def _keep(self, net: Any, better: Any) -> None:
         new = net.state_dict()

@@ -133,6 +133,7 @@ def save(net: Bound, path: str | os.PathLike[str], loss: Loss | None, epochs: in
         "seeds": net.seeds,
         "members": net.members,
         "updates": net.updates,
+        "frozen": list(net.frozen),
         "epochs": epochs,
         "loss": None if loss is None else _plain_loss(loss),
     }

@@ -35,6 +35,7 @@ class LineSearchTrainer(Trainer):
     optimizer: LBFGS
 
     def epoch(self, number: int, interrupts: Interrupts) -> dict[str, Any]:
+        self.net.watch = None  # it would look into every trial, none of which is an update
         began, mean, theta = time.perf_counter(), Mean(self.net), self._copy(self.net.theta)
         self.data.x = self.net.be.asarray(self.data.x)  # a memory map is read once
         try:
@@ -57,6 +58,9 @@ class LineSearchTrainer(Trainer):
         counted = steps.slots.updates if steps.slots.fits(method) else 0
         pairs = steps.slots.of(method)
         steps.rate = method.rate(counted + 1) * steps.rate_scale
+        if steps.rate == 0:
+            self.stopped = "the rate is 0"
+            return loss
         grad = self._copy(net.grad)
         if self._largest(grad) <= method.tolerance:
             self.stopped = f"no element of the gradient is above {method.tolerance:g}"
@@ -108,7 +112,8 @@ class LineSearchTrainer(Trainer):
         net._backward(context, delta)
         net.arrays.finish_gradients()
         net.arrays.written.clear()
-        steps.penalise(self.optimizer)
+        if self.optimizer.penalties:
+            steps.penalise(self.optimizer)
         total = float(value)
         for penalty in self.optimizer.penalties:
             total += float(penalty.value(net.be, net.arrays.params, net.theta))

@@ -11,9 +11,10 @@ from . import inputs, seeds
 from .backend import Array
 from .bound import Bound
 from .diagnosis import instrument
-from .errors import InputError, whole
+from .errors import InputError, real, whole
 from .initializers import Orthogonal
 from .layers import Layer
+from .storage import Spec
 
 
 def lsuv(
@@ -30,7 +31,8 @@ def lsuv(
     a batch of examples, a few hundred. With `orthogonal=False` the weights as they are get scaled.
     A pass scales each matrix in turn; passes end when all standard deviations are within
     `tolerance` of 1, or after `passes`. Returns them by the path of the matrix; a list of one for
-    each member in an ensemble. Biases, and layers without a matrix W, are left alone. Raises
+    each member in an ensemble. Biases, embeddings, what is frozen, and layers without a matrix W
+    are left alone. Raises
     `InputError` where a layer puts out the same number everywhere; nothing is changed then.
 
     >>> import numpy as np
@@ -40,13 +42,14 @@ def lsuv(
     >>> all(abs(d - 1) < 0.05 for d in deviations.values())
     True
     """
-    if not whole(passes) or passes < 1 or not 0 < tolerance < 1:
+    if not whole(passes) or passes < 1 or not 0 < real(tolerance) < 1:
         raise InputError(f"lsuv: passes is {passes!r} and tolerance {tolerance!r}; "
                          "expected at least 1, and a number between 0 and 1")  # fmt: skip
     be, layout = net.be, net.arrays.params
-    paths = [p for p in layout.places if p.split(".")[-1] == "W" and _is_matrix(net, p)]
+    matrices = [p for p in layout.places if p.split(".")[-1] == "W" and _is_matrix(net, p)]
+    paths = [p for p in matrices if p not in net.frozen and p not in _tables(net.spec)]
     with be.activate():
-        batch = be.asarray(inputs.features(be, x, net.inputs))
+        batch = be.asarray(inputs.features(be, x, net.inputs, "x", net.spec.categories))
         inputs.finite(be, batch, "x")
         before = be.xp.asarray(net.theta, copy=True)
         try:
@@ -65,6 +68,12 @@ def lsuv(
 
 def _is_matrix(net: Bound, path: str) -> bool:
     return len(net.arrays.params.places[path].param.shape) == 2
+
+
+def _tables(spec: Spec, path: str = "") -> set[str]:
+    """The paths of matrices that are looked up, as an Embedding's, and multiply nothing."""
+    own = {f"{path}W"} if spec.categories and spec.params else set()
+    return own.union(*(_tables(child, f"{path}{name}.") for name, child in spec.children.items()))
 
 
 def _make_orthogonal(net: Bound, path: str) -> None:

@@ -108,17 +108,20 @@ class Network(Fitting):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights, running state and the description of the layers to one file.
 
-        The optimizer's slots are not in it: a later `fit` begins with fresh ones.
+        The optimizer's slots are not in it, nor the factor of `ReduceOnPlateau`: a later `fit`
+        begins with fresh ones.
         """
         io.save(self, path, self.loss, self.epochs)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"loss": self.loss, "history": self.history, "epochs": self.epochs}
+        own = {"loss": self.loss, "history": self.history, "epochs": self.epochs,
+               "restarts": self.restarts}  # fmt: skip
         return {"network": pickling.state_of(self), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         pickling.restore(self, state["network"])
         self.loss, self.history, self.epochs = state["loss"], state["history"], state["epochs"]
+        self.restarts = state["restarts"]
 
     def __repr__(self) -> str:
         members = "" if self.members is None else f", members={self.members}"
@@ -155,6 +158,7 @@ def load(
         net.loss = io.rebuild_loss(described["loss"])
         net.epochs = int(described["epochs"])
         net.restore_updates(int(described["updates"]))
+        net.freeze(*described.get("frozen", ()))
     except InputError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

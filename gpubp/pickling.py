@@ -34,7 +34,7 @@ def state_of(net: Bound) -> dict[str, Any]:
         "updates": net.updates,
         "frozen": net.frozen,
         "rate_scale": net.steps.rate_scale,
-        "halted": net.steps.halted,
+        "members": (net.steps.halted, net.steps.lost, net.steps.tolerant),
     }
 
 
@@ -44,7 +44,8 @@ def restore(net: Bound, state: dict[str, Any]) -> None:
     arrays, slots = state.pop("arrays"), state.pop("slots")
     kind, slot_updates = state.pop("optimizer")
     updates, frozen = state.pop("updates"), state.pop("frozen")
-    rate_scale, halted = state.pop("rate_scale"), state.pop("halted")
+    rate_scale = state.pop("rate_scale")
+    halted, lost, tolerant = state.pop("members")
     net.__init__(**state)  # type: ignore[misc]
     net.load_state_dict(arrays)
     net.restore_updates(updates)
@@ -52,5 +53,6 @@ def restore(net: Bound, state: dict[str, Any]) -> None:
     net.steps.rate_scale = rate_scale
     net.steps.slots.kind, net.steps.slots.updates = kind, slot_updates
     with net.be.activate():
+        net.steps.lost, net.steps.tolerant = lost, tolerant
         net.steps.halt(halted)
         net.steps.slots.arrays = {name: net.be.asarray(array) for name, array in slots.items()}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .errors import InputError, whole
+from .errors import InputError, real, whole
 from .history import Monitor, Record
 
 
@@ -49,8 +48,7 @@ class ReduceOnPlateau(Monitor):
         numbers = {"factor": factor, "threshold": threshold, "min_rate": min_rate}
         for name, value in numbers.items():
             top = 1.0 if name == "factor" else math.inf
-            real = isinstance(value, Real) and not isinstance(value, bool)
-            if not real or not 0 <= value < top:
+            if not 0 <= real(value) < top:
                 raise InputError(f"ReduceOnPlateau: {name} is {value!r}; expected it in [0, {top})")
         for name, count in (("patience", patience), ("cooldown", cooldown)):
             if not whole(count) or count < 0:
@@ -74,7 +72,7 @@ class ReduceOnPlateau(Monitor):
         cooling = self._cooling > 0
         self._cooling = self._cooling - cooling
         self._bad = np.where(cooling, 0, self._bad)
-        weary = self._bad > self.patience
+        weary = (self._bad > self.patience) & ~net.steps.halted
         if weary.any():
             self._reduce(net, weary)
             self._cooling = np.where(weary, self.cooldown, self._cooling)

@@ -30,11 +30,11 @@ class Restarts:
     networks: Any = None
 
 
-def check(net: Bound, restarts: Any, keep: str) -> None:
+def check(net: Bound, restarts: Any) -> None:
     """Raise `InputError` unless a network can begin `restarts` times.
 
     >>> import gpubp
-    >>> check(gpubp.Network(gpubp.Linear(1), inputs=1), 0, "best")
+    >>> check(gpubp.Network(gpubp.Linear(1), inputs=1), 0)
     Traceback (most recent call last):
     gpubp.errors.InputError: restarts is 0; expected a whole number of at least 1, or None
     """
@@ -42,8 +42,6 @@ def check(net: Bound, restarts: Any, keep: str) -> None:
         raise InputError(
             f"restarts is {restarts!r}; expected a whole number of at least 1, or None"
         )
-    if keep not in ("best", "all"):
-        raise InputError(f"keep is {keep!r}; expected 'best' or 'all'")
     if net.members is not None:
         raise InputError(f"restarts: this network has {net.members} members already, each of "
                          "which begins from its own seed")  # fmt: skip
@@ -57,8 +55,17 @@ def ensemble(net: Any, restarts: int) -> Any:
     seeds = [net.seed + k for k in range(restarts)]
     together = type(net)(net.layer, net.inputs, device=net.be, seed=seeds)
     together.steps.tolerant = True
-    if net.frozen:
-        together.freeze(*net.frozen)
+    with net.be.activate():
+        own, drawn = net.state_dict(), together.state_dict()
+        for path, array in own.items():
+            if path in net.frozen:
+                net.be.write(together.parameter(path), drawn[path] * 0.0 + array)  # of every member
+            elif not bool(net.be.xp.all(array == drawn[path][0, ...])):
+                raise InputError(
+                    f"restarts draw first weights from seeds, and {path!r} was set otherwise: "
+                    "freeze what has to stay, or make a new network"
+                )
+    together.freeze(*net.frozen)
     return together
 
 
@@ -78,8 +85,10 @@ def outcome(together: Any, losses: Any, keep: str) -> Restarts:
 
 def alone(history: History, k: int) -> History:
     """Return the history of one member, as it would have been alone."""
+    last, reason = history.ended.get(k, (math.inf, history.stopped))
     records = [
         {name: value[k] if isinstance(value, list) else value for name, value in record.items()}
         for record in history.records
+        if record["epoch"] <= last
     ]
-    return History(records, history.names, history.stopped)
+    return History(records, history.names, reason)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
-from .errors import InputError, whole
+from .errors import InputError, real, whole
 
 
 class Schedule:
@@ -46,7 +45,10 @@ class Schedule:
                 f"{self!r} ends after {self.length} updates and was asked for one more: give it "
                 "more steps, or what follows with .then()"
             )
-        return self.rate(step)
+        try:
+            return float(self.rate(step))
+        except OverflowError:
+            return math.inf
 
     def values(self, n: int) -> list[float]:
         """Return the rates of the first `n` updates."""
@@ -79,8 +81,7 @@ def _whole(owner: Schedule, **counts: Any) -> None:
 
 def _real(owner: Schedule, most: float = math.inf, **values: Any) -> None:
     for name, value in values.items():
-        real = isinstance(value, Real) and not isinstance(value, bool)
-        if not real or not 0 <= value <= most or not math.isfinite(value):
+        if not 0 <= real(value) <= most or real(value) == math.inf:
             expected = (
                 "a finite number of at least 0" if most == math.inf else f"one in 0 to {most}"
             )
@@ -98,6 +99,13 @@ class Then(Schedule):
     first: Schedule
     second: Schedule
     after: int
+
+    def __post_init__(self) -> None:
+        for name, given in (("first", self.first), ("second", self.second)):
+            if not isinstance(given, Schedule):
+                raise InputError(f"Then: {name} is {given!r}; expected a schedule")
+        if not whole(self.after) or self.after < 0:
+            raise InputError(f"Then: after is {self.after!r}; expected a whole number, 0 or more")
 
     @property
     def length(self) -> int | None:
@@ -196,7 +204,7 @@ class _Timed(Schedule):
     steps: int
 
     def __post_init__(self) -> None:
-        own = {k: v for k, v in vars(self).items() if type(v) is not bool}
+        own = dict(vars(self))
         counts = {name: own.pop(name) for name in ("steps", "growth") if name in own}
         _whole(self, **counts)
         _real(self, **{k: v for k, v in own.items() if k not in ("cycles", "anneal")})

@@ -36,6 +36,7 @@ class Updates:
     _alive: Array
     _taken: Array
     _asked: int
+    _some_halted: bool
 
     def __init__(self, be: Backend, arrays: Arrays, shared: Pass, lead: Shape) -> None:
         self._be, self._arrays, self._pass, self._lead = be, arrays, shared, lead
@@ -68,8 +69,10 @@ class Updates:
         if not isinstance(optimizer, Optimizer):
             raise InputError(f"the optimizer is {optimizer!r}; expected one such as gpubp.Adam()")
         if isinstance(optimizer.lr, tuple) and self._lead != (len(optimizer.lr),):
-            members = self._lead[0] if self._lead else None
-            raise InputError(f"{len(optimizer.lr)} rates were given for {members} members")
+            members = f"{self._lead[0]} members" if self._lead else "one network"
+            raise InputError(f"{len(optimizer.lr)} rates were given for {members}")
+        if self.frozen and len(self.frozen) == len(self._arrays.params.places):
+            raise InputError("all parameters are frozen; call unfreeze first")
         optimizer.check(self._arrays.params)
         done = self.slots.updates if self.slots.fits(optimizer) else 0
         if optimizer.length is not None and done + count > optimizer.length:
@@ -96,7 +99,7 @@ class Updates:
     def halt(self, members: Any) -> None:
         """Let members stand still from now on; a truth for each."""
         self.halted = self.halted | np.asarray(members)
-        self._moving = self._be.asarray(~self.halted[..., None], "bool")
+        self._move()
         if self._be.deferred:
             self._alive = self._alive & self._moving
 
@@ -116,12 +119,14 @@ class Updates:
         be, arrays = self._be, self._arrays
         self.attempt = self._pass.step + 1
         t = self.slots.updates + 1 if self.slots.fits(optimizer) else 1
-        lr = np.asarray(optimizer.rate(t)) * self.rate_scale
-        rate: Any = float(lr) if lr.ndim == 0 else lr
+        lr, scale = optimizer.rate(t), self.rate_scale
+        several = isinstance(lr, tuple) or isinstance(scale, np.ndarray)
+        rate: Any = np.multiply(lr, scale) if several else lr * scale
         self.rate = rate
         arrays.finish_gradients()
         arrays.written.clear()
-        self.penalise(optimizer)
+        if optimizer.penalties:
+            self.penalise(optimizer)
         if optimizer.clip is not None:
             optimizer.clip(be, arrays.params, arrays.theta, arrays.grad)
         ok = be.finite(arrays.grad, value, rate)
@@ -145,12 +150,11 @@ class Updates:
     def penalise(self, optimizer: Optimizer) -> None:
         """Add the gradients of the penalties."""
         be, arrays = self._be, self._arrays
-        if optimizer.penalties:
-            l1, l2 = self._once(("penalty", optimizer.penalties), self._coefficients)
-            if l1 is None:
-                be.write(arrays.grad, be.map(shrunk, arrays.grad, arrays.theta, l2))
-            else:
-                be.write(arrays.grad, be.map(penalised, arrays.grad, arrays.theta, l1, l2))
+        l1, l2 = self._once(("penalty", optimizer.penalties), self._coefficients)
+        if l1 is None:
+            be.write(arrays.grad, be.map(shrunk, arrays.grad, arrays.theta, l2))
+        else:
+            be.write(arrays.grad, be.map(penalised, arrays.grad, arrays.theta, l1, l2))
 
     def moves(self) -> Array:
         """Return a flat array `(n,)`: 1 for each element that is not frozen, 0 elsewhere."""
@@ -178,8 +182,9 @@ class Updates:
             self._alive = ok if self.tolerant else ok & self._be.xp.all(ok | ~self._moving)
             return True, ok
         if ok is True:
-            moving = self._moving if self.halted.any() else True
-            return True, (None if self.halted.all() else moving)
+            if not self._some_halted:
+                return True, True
+            return True, (None if self.halted.all() else self._moving)
         bad = ~self._be.to_numpy(ok)[..., 0] & ~self.halted
         if self.tolerant:
             if bad.any():
@@ -239,10 +244,14 @@ class Updates:
         self._expect()
         return asked - least
 
+    def _move(self) -> None:
+        self._some_halted = bool(self.halted.any())
+        self._moving = self._be.asarray(~self.halted[..., None], "bool")
+
     def _expect(self) -> None:
         """Begin to count afresh which of the steps asked for were taken."""
         be = self._be
-        self._moving = be.asarray(~self.halted[..., None], "bool")
+        self._move()
         self._alive = self._moving
         self._taken = be.xp.astype(be.zeros((*self._lead, 1)), be.xp.int64)
         self._asked = 0

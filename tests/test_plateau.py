@@ -31,7 +31,8 @@ def figures(seed: int) -> Any:
 
 def run(values: Any, options: dict[str, Any], members: int | None = None) -> list[Any]:
     """The rates that such figures lead to, with a rate of `LR` before."""
-    steps = SimpleNamespace(rate_scale=1.0, rate=LR)
+    halted = np.zeros(() if members is None else (members,), dtype=bool)
+    steps = SimpleNamespace(rate_scale=1.0, rate=LR, halted=halted)
     history = SimpleNamespace(names=("loss",))
     net = SimpleNamespace(steps=steps, members=members, history=history)
     callback, rates = ReduceOnPlateau("loss", **options), []

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, real
 from ..storage import Shape
 from .base import Layer
 
@@ -33,13 +32,24 @@ def number(
     >>> number("Dropout", "rate", 0.5, 0.0, 1.0)
     0.5
     """
-    real = isinstance(given, Real) and not isinstance(given, bool)
-    if not real or not (least <= given < below or (closed and given == below)):
+    value = real(given)
+    if not (least <= value < below or (closed and value == below)):
         upper = "" if below == math.inf else f" and {'at most' if closed else 'below'} {below:g}"
         raise InputError(
             f"{what}: {name} is {given!r}; expected a number of at least {least:g}{upper}"
         )
-    return float(given)
+    return value
+
+
+def flag(what: str, name: str, given: Any) -> None:
+    """Raise `InputError` for anything but True and False.
+
+    >>> flag("BatchNorm", "affine", "no")
+    Traceback (most recent call last):
+    gpubp.errors.InputError: BatchNorm: affine is 'no'; expected True or False
+    """
+    if not isinstance(given, bool):
+        raise InputError(f"{what}: {name} is {given!r}; expected True or False")
 
 
 def sublayer(what: str, given: Any) -> Layer:

@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..initializers import Constant
 from ..run import Run
 from ..storage import Gradients, Param, Shape, Spec, Views
-from .arguments import features, number
+from .arguments import features, flag, number
 from .base import Layer
 
 
@@ -42,8 +42,11 @@ class BatchNorm(Layer):
     affine: bool = True
 
     def __post_init__(self) -> None:
-        number("BatchNorm", "momentum", self.momentum, 0.0, 1.0, closed=True)
-        number("BatchNorm", "eps", self.eps, 0.0)
+        flag(type(self).__name__, "affine", self.affine)
+        object.__setattr__(
+            self, "momentum", number("BatchNorm", "momentum", self.momentum, 0.0, 1.0, closed=True)
+        )
+        object.__setattr__(self, "eps", number("BatchNorm", "eps", self.eps, 0.0))
 
     def build(self, inputs: Shape) -> Spec:
         features("BatchNorm", inputs)

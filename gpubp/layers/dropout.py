@@ -37,7 +37,7 @@ class Dropout(Layer):
     rate: float
 
     def __post_init__(self) -> None:
-        number("Dropout", "rate", self.rate, 0.0, 1.0)
+        object.__setattr__(self, "rate", number("Dropout", "rate", self.rate, 0.0, 1.0))
 
     def build(self, inputs: Shape) -> Spec:
         return Spec(inputs, inputs=inputs)
@@ -71,7 +71,7 @@ class GaussianDropout(Layer):
     rate: float
 
     def __post_init__(self) -> None:
-        number("GaussianDropout", "rate", self.rate, 0.0, 1.0)
+        object.__setattr__(self, "rate", number("GaussianDropout", "rate", self.rate, 0.0, 1.0))
 
     def build(self, inputs: Shape) -> Spec:
         return Spec(inputs, inputs=inputs)

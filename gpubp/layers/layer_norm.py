@@ -9,7 +9,7 @@ from ..backend import Array, Backend
 from ..initializers import Constant
 from ..run import Run
 from ..storage import Gradients, Param, Shape, Spec, Views
-from .arguments import features, number
+from .arguments import features, flag, number
 from .base import Layer
 from .batch_norm import gain_and_shift
 
@@ -36,7 +36,8 @@ class LayerNorm(Layer):
     affine: bool = True
 
     def __post_init__(self) -> None:
-        number("LayerNorm", "eps", self.eps, 0.0)
+        flag(type(self).__name__, "affine", self.affine)
+        object.__setattr__(self, "eps", number("LayerNorm", "eps", self.eps, 0.0))
 
     def build(self, inputs: Shape) -> Spec:
         features("LayerNorm", inputs)
@@ -87,7 +88,8 @@ class RMSNorm(Layer):
     affine: bool = True
 
     def __post_init__(self) -> None:
-        number("RMSNorm", "eps", self.eps, 0.0)
+        flag(type(self).__name__, "affine", self.affine)
+        object.__setattr__(self, "eps", number("RMSNorm", "eps", self.eps, 0.0))
 
     def build(self, inputs: Shape) -> Spec:
         features("RMSNorm", inputs)

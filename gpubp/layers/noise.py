@@ -36,7 +36,7 @@ class GaussianNoise(Layer):
     std: float
 
     def __post_init__(self) -> None:
-        number("GaussianNoise", "std", self.std, 0.0)
+        object.__setattr__(self, "std", number("GaussianNoise", "std", self.std, 0.0))
 
     def build(self, inputs: Shape) -> Spec:
         return Spec(inputs, inputs=inputs)

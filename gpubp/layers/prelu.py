@@ -8,10 +8,11 @@ from numbers import Real
 from typing import Any
 
 from ..backend import Array, Backend
-from ..errors import InputError
+from ..errors import InputError, real
 from ..initializers import Constant, Initializer
 from ..run import Run
 from ..storage import Gradients, Param, Shape, Spec, Views
+from .arguments import flag
 from .base import Layer
 from .linear import initializer
 
@@ -50,15 +51,14 @@ class PReLU(Layer):
 
     def __post_init__(self) -> None:
         self._slopes()
-        if not isinstance(self.shared, bool):
-            raise InputError(f"PReLU: shared is {self.shared!r}; expected True or False")
+        flag("PReLU", "shared", self.shared)
 
     def _slopes(self) -> Initializer:
         if isinstance(self.a, bool) or not isinstance(self.a, Real):
             return initializer(self.a)
-        if not math.isfinite(self.a):
+        if not math.isfinite(real(self.a)):
             raise InputError(f"PReLU: a is {self.a!r}; expected a finite number, such as 0.25")
-        return Constant(float(self.a))
+        return Constant(real(self.a))
 
     def build(self, inputs: Shape) -> Spec:
         if len(inputs) != 1:

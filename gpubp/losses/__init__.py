@@ -55,6 +55,13 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+_SHORT = {
+    "mse": "mean_squared_error", "mae": "absolute_error", "ce": "cross_entropy",
+    "bce": "binary_cross_entropy", "nll": "cross_entropy", "kl": "kl_divergence",
+}  # fmt: skip
+"""What people write elsewhere."""
+
+
 def loss(given: str | Loss) -> Loss:
     """Return the loss of that name with its default arguments, or the one given.
 
@@ -63,4 +70,4 @@ def loss(given: str | Loss) -> Loss:
     """
     if isinstance(given, Loss):
         return given
-    return named("loss", given, LOSSES)
+    return named("loss", _SHORT.get(given, given) if isinstance(given, str) else given, LOSSES)

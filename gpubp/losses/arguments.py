@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..backend import Array, Backend
-from ..errors import InputError
+from ..errors import InputError, real
 
 Numbers = float | tuple[float, ...]
 
@@ -21,11 +20,7 @@ def number(of: Any, name: str, value: Any, expected: str, fits: Callable[[float]
     Traceback (most recent call last):
     gpubp.errors.InputError: object: q is 2; expected a number in (0, 1)
     """
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    try:
-        found = float(value) if real else math.nan
-    except OverflowError:  # an int beyond all floats
-        found = math.nan
+    found = real(value)
     if not math.isfinite(found) or not fits(found):
         raise InputError(f"{type(of).__name__}: {name} is {value!r}; expected {expected}")
     return found

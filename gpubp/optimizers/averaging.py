@@ -117,6 +117,7 @@ class SWA(Averaging):
             if not whole(getattr(self, name)) or getattr(self, name) < 1:
                 given = getattr(self, name)
                 raise InputError(f"SWA: {name} is {given!r}; expected a whole number, at least 1")
+            self._set(name, int(getattr(self, name)))
         super().__post_init__()
 
     def share(self, t: int) -> float:

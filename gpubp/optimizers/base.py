@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, ClassVar, TypeAlias
 
-from ..errors import InputError
+from ..errors import InputError, real
 from ..groups import On, chosen, names
 from ..schedules import Schedule
 from ..storage import Layout
@@ -60,8 +60,8 @@ class Optimizer:
         self._set("penalty", self._penalties())
         given = names(f"{type(self).__name__}: decay_on", self.decay_on)
         self._set("decay_on", self.decay_on if isinstance(self.decay_on, str) else given)
-        if isinstance(self.max_norm, Real):
-            self._set("max_norm", MaxNorm(float(self.max_norm)))
+        if isinstance(self.max_norm, Real) and not isinstance(self.max_norm, bool):
+            self._set("max_norm", MaxNorm(self.max_norm))
         for name, kind in (("clip", Clip), ("max_norm", MaxNorm)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
@@ -83,7 +83,7 @@ class Optimizer:
 
     def _rates(self) -> Rates:
         several = isinstance(self.lr, Iterable) and getattr(self.lr, "ndim", 1) > 0
-        if not several or isinstance(self.lr, str):
+        if not several or isinstance(self.lr, str | bytes):
             return self._rate(self.lr)
         rates = tuple(self._rate(rate) for rate in self.lr)  # type: ignore[union-attr]
         if not rates:
@@ -95,11 +95,7 @@ class Optimizer:
 
     def _checked(self, name: str, value: Any) -> float:
         top = 1.0 if name.startswith(_BELOW_ONE) else math.inf
-        real = isinstance(value, Real) and not isinstance(value, bool)
-        try:
-            number = float(value) if real else math.nan
-        except OverflowError:  # an int beyond all floats
-            number = math.inf
+        number = real(value)
         # A weight that never had a gradient is 0 / eps away from where it was.
         if not 0 <= number < top or (name == "eps" and number == 0):
             expected = "a number in [0, 1)" if top == 1.0 else "a finite number of at least 0"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 from ..activations import Array, Namespace
 from ..backend import Backend
-from ..errors import InputError
+from ..errors import InputError, real
 from ..groups import On, chosen, names
 from ..storage import Layout
 from .norms import norm
@@ -30,13 +29,14 @@ class Clip:
     limit: float
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name, value in dict(vars(self)).items():
             if name == "on":
                 continue
-            real = isinstance(value, Real) and not isinstance(value, bool)
-            if not real or not 0 < value < math.inf:
+            number = real(value)
+            if not 0 < number < math.inf:
                 kind = type(self).__name__
                 raise InputError(f"{kind}: {name} is {value!r}; expected a finite number > 0")
+            object.__setattr__(self, name, number)
 
     def paths(self, layout: Layout) -> list[str]:
         """The parameters that it is for; `InputError` for a name that none has."""

@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 from ..activations import Array, Namespace
 from ..backend import Backend
-from ..errors import InputError
+from ..errors import InputError, real
 from ..groups import On, chosen, names, spread
 from ..storage import Layout
 from .norms import norm
@@ -34,9 +33,12 @@ class Penalty:
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
-        for name, value in vars(self).items():
-            if name != "on" and not _sound(value):
+        for name, value in dict(vars(self)).items():
+            if name == "on":
+                continue
+            if not 0 <= real(value) < math.inf:
                 raise InputError(f"{kind}: {name} is {value!r}; expected a finite number >= 0")
+            object.__setattr__(self, name, real(value))
         given = names(kind, self.on)
         object.__setattr__(self, "on", self.on if isinstance(self.on, str) else given)
 
@@ -150,8 +152,9 @@ class MaxNorm:
     on: On = "weights"
 
     def __post_init__(self) -> None:
-        if not _sound(self.limit) or self.limit == 0:
+        if not 0 < real(self.limit) < math.inf:
             raise InputError(f"MaxNorm: limit is {self.limit!r}; expected a finite number > 0")
+        object.__setattr__(self, "limit", real(self.limit))
         given = names("MaxNorm", self.on)
         object.__setattr__(self, "on", self.on if isinstance(self.on, str) else given)
 
@@ -176,8 +179,3 @@ class MaxNorm:
 def _within(xp: Namespace, largest: Array, ratio: Array, limit: Any) -> Array:
     # 1 where the norm, largest ratio, is within the limit, so that such weights keep their bits
     return xp.minimum(limit / largest / ratio, 1.0)
-
-
-def _sound(value: Any) -> bool:
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    return real and math.isfinite(value) and value >= 0

@@ -187,7 +187,7 @@ def _on_host(be: Backend, figures: list[Array]) -> list[Any]:
     """The figures as Python's numbers: of a device that works ahead, all with one wait."""
     if be.deferred:
         return be.to_numpy(be.xp.stack(figures)).tolist()  # type: ignore[no-any-return]
-    return [be.to_numpy(figure).tolist() for figure in figures]
+    return [(f if hasattr(f, "tolist") else be.to_numpy(f)).tolist() for f in figures]
 
 
 def _plain(value: Any) -> Any:

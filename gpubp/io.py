@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -205,7 +204,7 @@ def check_writable(path: str | os.PathLike[str]) -> tuple[Path, Path]:
             raise InputError(f"cannot write {path}: there is no folder {path.parent}")
         if path.is_dir():
             raise InputError(f"cannot write {path}: it is a folder")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
         with open(temporary, "xb"):
             pass
         temporary.unlink()

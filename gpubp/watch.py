@@ -59,6 +59,8 @@ class Watch:
         self._failed = failed
         self._lead = () if net.members is None else (net.members,)
         self._axes = dict(_feature_axes(net.spec, ""))
+        places = net.arrays.params.places
+        self._places = [(p.path, p.param.kind, slice(p.start, p.stop)) for p in places.values()]
         self._probed = instrument(net.layer, self._report)
         self.on = False
         """Whether the update that began with the last forward pass is met."""
@@ -96,18 +98,18 @@ class Watch:
     def apply(self, optimizer: Optimizer, value: Array) -> bool:
         """Make the update as `Updates.apply` does, and measure it."""
         net = self.net
-        step, arrays = net.updates + 1, net.arrays
+        step, arrays, xp = net.updates + 1, net.arrays, net.be.xp
         arrays.finish_gradients()
         # Before the update: a penalty and clipping change the gradients where they lie.
         gradients = self._squares(arrays.grad)
-        weights = self._squares(arrays.theta)
-        before = net.be.xp.asarray(arrays.theta, copy=True)
+        before = xp.asarray(arrays.theta, copy=True)
         sound = net.steps.apply(optimizer, value)
-        moves = self._squares(arrays.theta - before)
+        updates, weights = self._squares(arrays.theta - before), self._squares(before)
         self._take({"step": step, **self._sample, "parameters": [
-            {"path": path, "kind": place.param.kind, "gradient": gradients[path],
-             "update": moves[path], "weights": weights[path]}
-            for path, place in arrays.params.places.items()
+            {"path": path, "kind": kind, "gradient": g, "update": u, "weights": w}
+            for (path, kind, _), g, u, w in zip(
+                self._places, gradients, updates, weights, strict=True
+            )
         ]})  # fmt: skip
         self.on, self._known = False, {}
         return sound  # type: ignore[no-any-return]
@@ -165,19 +167,24 @@ class Watch:
         What one layer hands on and the next takes is the same array: it is measured once.
         """
         if id(x) not in self._known:
-            wide = self.net.be.xp.astype(x, self.net.be.xp.float64)
-            self._known[id(x)] = x, self._sum(wide * wide, axes)
+            be, lead = self.net.be, tuple(x.shape[: x.ndim - axes])
+            wide = be.xp.reshape(be.xp.astype(x, be.xp.float64), (*lead, 1, -1))
+            square = be.matmul(wide, wide.mT)[..., 0, 0]
+            if self._lead and not lead:
+                # Below the first weights all members see the same, on no axis of their own.
+                square = be.xp.broadcast_to(square, self._lead)
+            self._known[id(x)] = x, square
         return self._known[id(x)][1]
 
-    def _squares(self, flat: Array) -> dict[str, Array]:
+    def _squares(self, flat: Array) -> list[Array]:
         """The squared norm of each parameter's part of a flat array."""
-        be, places = self.net.be, self.net.arrays.params.places
+        be = self.net.be
         wide = be.xp.astype(flat, be.xp.float64)
         row, column = wide[..., None, :], wide[..., :, None]
-        return {
-            path: be.matmul(row[..., p.start : p.stop], column[..., p.start : p.stop, :])[..., 0, 0]
-            for path, p in places.items()
-        }
+        return [
+            be.matmul(row[..., part], column[..., part, :])[..., 0, 0]
+            for _, _, part in self._places
+        ]
 
     def _sum(self, x: Array, axes: int) -> Array:
         total = self.net.be.xp.sum(x, axis=_LAST[axes])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -240,9 +241,17 @@ def table(rows: Sequence[Row]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if not math.isfinite(value):
+        return "not finite"
     if value != 0.0 and not 1e-3 <= abs(value) < 1e4:
         return f"{value:.0e}"
     return f"{value:.3f}"
+
+
+def _plain(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures as JSON takes them, which has no NaN."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in figures.items()}  # fmt: skip
 
 
 def picture(found: dict[str, list[Row]], path: str) -> None:
@@ -282,7 +291,7 @@ def main() -> None:
     if arguments.picture:
         picture(found, arguments.picture)
     results = {
-        name: [{"name": row.name, **row.figures, "losses": row.losses} for row in rows]
+        name: [{"name": row.name, **_plain(row.figures), "losses": row.losses} for row in rows]
         for name, rows in found.items()
     }
     write(arguments.out, {"benchmark": "challenges", **environment(), "results": results})

@@ -140,7 +140,7 @@ class Watch:
         if isinstance(leaf, Activation) and leaf.name in ACTIVATIONS:
             formulas = ACTIVATIONS[leaf.name]
             if formulas.rectifier:
-                row["dead"] = self._share(self.net.be.xp.all(y == 0.0, axis=-axes), axes - 1)
+                row["dead"] = self._share(self._largest(y, axes) == 0.0, axes - 1)
             row["saturated"] = self._saturated(formulas, x if formulas.keeps == "z" else y, axes)
         return row
 
@@ -150,16 +150,21 @@ class Watch:
         if shape not in self._ones:
             self._ones[shape] = be.zeros(shape) + 1.0
         slope = be.map(formulas.pullback, self._ones[shape], kept)
-        flat = be.xp.abs(slope) < FLAT * steepest(formulas)
+        bound = FLAT * steepest(formulas)
         if formulas.rectifier:  # which is meant to be off for many examples
-            return self._share(be.xp.all(flat, axis=-axes), axes - 1)
+            return self._share(self._largest(slope, axes) < bound, axes - 1)
+        flat = be.xp.abs(slope) < bound
         times = be.xp.sum(be.xp.astype(flat, be.xp.float64), axis=-axes)
         return self._share(times >= MOSTLY * kept.shape[-axes], axes - 1)
 
     def _share(self, truth: Array, axes: int) -> Array:
         """The part of the last `axes` axes that is true, for each member."""
         numbers = self.net.be.xp.astype(truth, self.net.be.xp.float64)
-        return self._sum(numbers / prod(truth.shape[truth.ndim - axes :]), axes)
+        return self._sum(numbers, axes) * (1.0 / prod(truth.shape[truth.ndim - axes :]))
+
+    def _largest(self, x: Array, axes: int) -> Array:
+        """The largest size of each unit's number over the rows of the batch."""
+        return self.net.be.xp.max(self.net.be.xp.abs(x), axis=-axes)
 
     def _square(self, x: Array, axes: int) -> Array:
         """The squared norm over the last `axes` axes, for each member.

@@ -1,5 +1,6 @@
 """Real data that travels with the library."""
 
 from .digits import Digits, digits
+from .table import Arrays, Table
 
-__all__ = ["Digits", "digits"]
+__all__ = ["Arrays", "Digits", "Table", "digits"]

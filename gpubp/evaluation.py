@@ -51,8 +51,23 @@ def figures(net: Bound, x: Array, t: Array, w: Array | None, loss: Loss) -> dict
 class Mean:
     """A weighted mean over batches; on a deferred device the sum stays there until it is read."""
 
-    def __init__(self, net: Bound) -> None:
-        self._net, self._total, self._weight = net, None, 0.0
+    def __init__(self, net: Bound, total: Any = None, weight: float = 0.0) -> None:
+        """Begin, or go on from the sum and the weight that `so_far` gave."""
+        self._net, self._total, self._weight = net, total, weight
+        if total is not None and net.be.deferred:
+            self._total = net.be.asarray(np.asarray(total), "float64")
+        elif total is not None:
+            self._total = float(total) if net.members is None else np.asarray(total)
+
+    def so_far(self) -> tuple[Any, float]:
+        """Return the sum, a float or a list with one for each member, and the weight."""
+        if self._total is None:
+            return None, self._weight
+        return self._on_host_now().tolist(), self._weight
+
+    def _on_host_now(self) -> Any:
+        deferred = self._net.be.deferred
+        return np.asarray(self._net.be.to_numpy(self._total) if deferred else self._total)
 
     def add(self, value: Array, weight: float) -> None:
         """Take in the mean `value` of examples that weigh `weight` together."""
@@ -76,9 +91,7 @@ class Mean:
         if self._total is None or not self._weight:
             members = self._net.members
             return float("nan") if members is None else [float("nan")] * members
-        be = self._net.be
-        total = be.to_numpy(self._total) if be.deferred else np.asarray(self._total)
-        mean: Any = (total / self._weight).astype(float).tolist()
+        mean: Any = (self._on_host_now() / self._weight).astype(float).tolist()
         return mean
 
 

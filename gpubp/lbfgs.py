@@ -18,7 +18,7 @@ from .evaluation import Mean
 from .interrupts import Interrupts
 from .linesearch import Point, Search
 from .optimizers import LBFGS
-from .training import Trainer
+from .training import Position, Trainer
 
 
 class LineSearchTrainer(Trainer):
@@ -34,19 +34,31 @@ class LineSearchTrainer(Trainer):
 
     optimizer: LBFGS
 
-    def epoch(self, number: int, interrupts: Interrupts) -> dict[str, Any]:
+    def epoch(
+        self, number: int, interrupts: Interrupts, position: Position | None = None
+    ) -> dict[str, Any]:
         self.net.watch = None  # it would look into every trial, none of which is an update
-        began, mean, theta = time.perf_counter(), Mean(self.net), self._copy(self.net.theta)
+        seen = position or Position()
+        self.began, self.next = time.perf_counter() - seen.seconds, seen.batch
+        self.mean = Mean(self.net, seen.total, seen.weight)
+        if not seen.batch:
+            self._search()
+            if interrupts.pending:
+                interrupts.leave()
+        return {"loss": self.mean.result(), "seconds": time.perf_counter() - self.began}
+
+    def _search(self) -> None:
+        theta = self._copy(self.net.theta)
         self.data.x = self.net.be.asarray(self.data.x)  # a memory map is read once
         try:
-            self._add(mean, self._step(theta), 0, None)
+            value, weight = self._step(theta), self._weight(0)
         except BaseException:
             self.net.be.write(self.net.theta, theta)
             raise
-        self._on_batch(0)
-        if interrupts.pending:
-            raise KeyboardInterrupt
-        return {"loss": mean.result(), "seconds": time.perf_counter() - began}
+        if weight:
+            self.mean.add(value if self.loss.is_mean else value / weight, weight)
+        self.next = 1
+        self._on_batch(1)
 
     def _step(self, theta: Array) -> Array:
         """Take one step from `theta`; return the loss of the data before it."""

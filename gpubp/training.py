@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from .losses import Loss
 from .optimizers import Optimizer
 
 _CHECK_EVERY = 64  # steps between two looks at a device that works ahead of the host
+
+Batch: TypeAlias = tuple[Array, Array, Array | None, float]
+"""Examples, targets, weights, and what the batch weighs in the mean loss of the epoch."""
 
 
 @dataclass
@@ -30,6 +33,15 @@ class Data:
     @property
     def n(self) -> int:
         return int(self.x.shape[0])
+
+
+class Position(NamedTuple):
+    """Where an epoch was left: batches done, the sum and the weight of their losses, seconds."""
+
+    batch: int = 0
+    total: Any = None
+    weight: float = 0.0
+    seconds: float = 0.0
 
 
 class Trainer:
@@ -54,7 +66,10 @@ class Trainer:
         self.batch_size = min(batch_size, data.n)
         self.stopped = ""  # why the optimizer has nothing left to do
         self.shuffle_seed, self._on_batch, self.micro_batch = shuffle_seed, on_batch, micro_batch
+        self.next, self.began, self.mean = 0, 0.0, Mean(net)
         self._weights = self._weights_on_host()
+        self._rows: Any = None
+        self._taken: Any = None
 
     @property
     def batches(self) -> int:
@@ -72,21 +87,41 @@ class Trainer:
             parts.append(be.to_numpy(each)[:, 0])
         return np.concatenate(parts)
 
-    def epoch(self, number: int, interrupts: Interrupts) -> dict[str, Any]:
-        """Train on every example once; return the mean loss and the seconds it took."""
-        net, began, mean = self.net, time.perf_counter(), Mean(self.net)
-        order = self._order(number)
-        rows = None if order is None else net.be.asarray(order, "int64")
-        for batch in range(self.batches):
-            x, t, w = self._batch(batch, rows, order)
+    def epoch(
+        self, number: int, interrupts: Interrupts, position: Position | None = None
+    ) -> dict[str, Any]:
+        """Train on every example once; return the mean loss and the seconds it took.
+
+        With a `position` of that epoch, on the examples that are left, as if all had been met.
+        """
+        net, seen = self.net, position or Position()
+        self.began, self.next = time.perf_counter() - seen.seconds, seen.batch
+        self.mean = Mean(net, seen.total, seen.weight)
+        for x, t, w, weight in self._batches(number, self.next):
             value, ok = net.train_step(x, t, self.loss, self.optimizer, w, self.micro_batch)
-            now = batch % _CHECK_EVERY == 0 or batch + 1 == self.batches or interrupts.pending
-            self._verify(batch, ok, now, rows, order)
-            self._add(mean, value, batch, order)
-            self._on_batch(batch)
+            now = self.next % _CHECK_EVERY == 0 or interrupts.pending
+            self.next += 1
+            self._verify(ok, now)
+            if weight:
+                self.mean.add(value if self.loss.is_mean else value / weight, weight)
+            self._on_batch(self.next)
             if interrupts.pending:
-                raise KeyboardInterrupt
-        return {"loss": mean.result(), "seconds": time.perf_counter() - began}
+                interrupts.leave()
+        self._verify(True, True)
+        return {"loss": self.mean.result(), "seconds": time.perf_counter() - self.began}
+
+    def position(self) -> Position:
+        """Return where the epoch under way is; waits for a device that works ahead."""
+        self._verify(True, True)
+        seconds = time.perf_counter() - self.began
+        return Position(self.next, *self.mean.so_far(), seconds)
+
+    def _batches(self, number: int, start: int) -> Iterator[Batch]:
+        """The batches of an epoch from batch `start` on, each with its weight in the mean loss."""
+        self._rows = order = self._order(number)
+        self._taken = None if order is None else self.net.be.asarray(order, "int64")
+        for batch in range(start, self.batches):
+            yield (*self._recall(batch), self._weight(batch))
 
     def _order(self, epoch: int) -> Any:
         if self.shuffle_seed is None:
@@ -97,30 +132,29 @@ class Trainer:
     def _span(self, batch: int) -> slice:
         return slice(batch * self.batch_size, min((batch + 1) * self.batch_size, self.data.n))
 
-    def _batch(self, batch: int, rows: Array, order: Any) -> tuple[Array, Array, Array | None]:
+    def _recall(self, batch: int) -> tuple[Array, Array, Array | None]:
+        """A batch of the epoch under way, once more where it must be looked into."""
         be, data, span = self.net.be, self.data, self._span(batch)
-        if rows is None:
+        if self._rows is None:
             w = None if data.w is None else data.w[span, ...]
             return be.asarray(data.x[span, ...]), data.t[span, ...], w
-        taken = rows[span]
+        taken = self._taken[span]
         if isinstance(data.x, np.memmap):
-            x = be.asarray(data.x[order[span]])
+            x = be.asarray(data.x[self._rows[span]])
         else:
             x = be.take(data.x, taken)
         return x, be.take(data.t, taken), None if data.w is None else be.take(data.w, taken)
 
-    def _add(self, mean: Mean, value: Array, batch: int, order: Any) -> None:
+    def _weight(self, batch: int) -> float:
         span = self._span(batch)
-        weight = float(span.stop - span.start)
-        if self._weights is not None:
-            part = self._weights[span] if order is None else self._weights[order[span]]
-            weight = float(part.sum())
-        if weight:
-            mean.add(value if self.loss.is_mean else value / weight, weight)
+        if self._weights is None:
+            return float(span.stop - span.start)
+        part = self._weights[span] if self._rows is None else self._weights[self._rows[span]]
+        return float(part.sum())
 
-    def _verify(self, batch: int, ok: Any, now: bool, rows: Array, order: Any) -> None:
+    def _verify(self, ok: Any, now: bool) -> None:
         """Raise for a step that was not finite: at once on the host, at a cadence on a device."""
-        net, be = self.net, self.net.be
+        net, be, batch = self.net, self.net.be, self.next - 1
         if be.deferred:
             lost = net.steps.settle() if now else 0
             if not lost:
@@ -128,7 +162,7 @@ class Trainer:
             batch -= lost - 1
         elif ok:
             return
-        x, t, w = self._batch(batch, rows, order)
+        x, t, w = self._recall(batch)
         y, _ = net._forward(x, training=True)
         value, delta = self.loss.value_and_delta(be, y, t, w)
         raise net.diagnose(x, delta, value)

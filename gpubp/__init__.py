@@ -120,11 +120,10 @@ from .schedules import (
     Then,
 )
 from .storage import Param, Spec
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import check, plots
-
-__version__ = "0.1.0"
 
 __all__ = [
     "EMA",

@@ -41,6 +41,14 @@ class Network(Fitting):
     >>> net.step(gpubp.Adam(0.1))
     """
 
+    preprocessing: Any = None
+    """What raw data went through before the network saw it: a `gpubp.data.Preprocessing`."""
+
+    @property
+    def classes(self) -> Any:
+        """The names of the classes, as the preprocessing has them; None without."""
+        return getattr(self.preprocessing, "classes", None)
+
     # -- inference -----------------------------------------------------------------------------
 
     def predict(self, x: Any) -> Any:
@@ -115,13 +123,13 @@ class Network(Fitting):
 
     def __getstate__(self) -> dict[str, Any]:
         own = {"loss": self.loss, "history": self.history, "epochs": self.epochs,
-               "restarts": self.restarts}  # fmt: skip
+               "restarts": self.restarts, "preprocessing": self.preprocessing}  # fmt: skip
         return {"network": pickling.state_of(self), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         pickling.restore(self, state["network"])
         self.loss, self.history, self.epochs = state["loss"], state["history"], state["epochs"]
-        self.restarts = state["restarts"]
+        self.restarts, self.preprocessing = state["restarts"], state["preprocessing"]
 
     def __repr__(self) -> str:
         members = "" if self.members is None else f", members={self.members}"
@@ -146,22 +154,8 @@ def load(
     >>> gpubp.load(path).n_parameters
     23
     """
-    described, arrays = io.read(path)
-    try:
-        net = Network(
-            io.rebuild(described["layer"]) if layer is None else layer,
-            described["inputs"],
-            device=device,
-            dtype=None if isinstance(device, Backend) else described["dtype"],
-            seed=described["seeds"] if described["members"] else described["seeds"][0],
-        )
-        net.loss = io.rebuild_loss(described["loss"])
-        net.epochs = int(described["epochs"])
-        net.restore_updates(int(described["updates"]))
-        net.freeze(*described.get("frozen", ()))
-    except InputError:
-        raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the description in {path} is incomplete or wrong: {error!r}") from error
-    net.load_state_dict(arrays)
+    saved = io.restore(path, device, layer)
+    net = Network(**saved.options)
+    net.loss, net.epochs, net.preprocessing = saved.loss, saved.epochs, saved.preprocessing
+    saved.fill(net)
     return net

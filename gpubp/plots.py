@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .errors import GpubpError, InputError
+from .files import write_atomically
 from .findings import Limits
 from .health import middle
-from .io import write_atomically
 
 Figure: TypeAlias = Any
 """A `matplotlib.figure.Figure`."""

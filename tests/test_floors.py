@@ -14,13 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: list[set[str]] = [
-    {"errors"},
+    {"errors", "version"},
     {"activations", "initializers", "bits", "schedules", "special", "distributions", "piecewise"}
     | {"linesearch"},
     {"backend", "program.formula"},
-    {"storage", "run", "inputs", "seeds", "arrays", "groups", "categories"},
+    {"storage", "run", "inputs", "seeds", "arrays", "groups", "categories"}
+    | {"files", "headers"},
     {"layers.*", "losses.*", "optimizers.*"},
-    {"diagnosis", "data.*", "slots"},
+    {"diagnosis", "data.*", "slots", "describe"},
     {"updates"},
     {"bound"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"},

@@ -21,6 +21,7 @@ from safetensors.numpy import save as to_bytes
 import gpubp
 from gpubp import io, layers, losses
 from gpubp.backends.standard import StandardBackend
+from gpubp.describe import describe
 
 X = np.random.default_rng(2).normal(size=(5, 3)).astype(np.float32)
 
@@ -189,13 +190,16 @@ def good() -> tuple[dict[str, Any], dict[str, Any]]:
     """The description and the arrays of a sound file."""
     net = gpubp.Network(gpubp.MLP([4], 2), inputs=3)
     description = {
-        "format": io.FORMAT, "layer": io.describe(net.layer), "inputs": [3], "dtype": "float32",
-        "seeds": [0], "members": None, "updates": 0, "epochs": 0, "loss": None,
+        "format": io.FORMAT, "layer": describe(net.layer), "inputs": [3], "dtype": "float32",
+        "seeds": [0], "members": None, "updates": 0, "epochs": 0, "loss": None, "frozen": [],
+        "path": "plain", "preprocessing": None, "versions": {},
     }  # fmt: skip
     return description, net.state_dict()
 
 
 def written(description: Any, arrays: dict[str, Any]) -> bytes:
+    if isinstance(description, dict):
+        description = {**description, "digest": io.digest(arrays)}
     data: bytes = to_bytes(arrays, {"gpubp": json.dumps(description)})
     return data
 
@@ -229,18 +233,18 @@ def test_bytes_that_are_no_model(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(gpubp.InputError, match="not a readable gpubp model file"):
+    with pytest.raises(gpubp.InputError, match="it is a folder"):
         gpubp.load(tmp_path)
 
 
 _LINEAR = {"type": "Linear", "n_out": 2, "W": "zeros", "b": None}
 DESCRIPTIONS: dict[str, tuple[Any, str]] = {  # what is put in place, and a part of the message
     "no object": (["format", 1], "format"),
-    "later format": ({"format": io.FORMAT + 1}, f"this gpubp reads format {io.FORMAT}"),
+    "later format": ({"format": io.FORMAT + 1}, f"this gpubp reads formats 1 to {io.FORMAT}"),
     "no format": ({"format": None}, "format None"),
     "unknown layer": ({"layer": {"type": "Conv"}}, "unknown type 'Conv'"),
     "a function for a layer": ({"layer": {"type": "system"}}, "unknown type 'system'"),
-    "the base of layers": ({"layer": {"type": "Layer"}}, "incomplete"),
+    "the base of layers": ({"layer": {"type": "Layer"}}, "unknown type 'Layer'"),
     "a text for a layer": ({"layer": "MLP"}, "layer"),
     "a list for a layer": ({"layer": [_LINEAR]}, "layer"),
     "unknown argument": ({"layer": {**_LINEAR, "bias": 1}}, r"unknown arguments \['bias'\]"),
@@ -262,7 +266,7 @@ DESCRIPTIONS: dict[str, tuple[Any, str]] = {  # what is put in place, and a part
         {"loss": {"type": "Huber", "beta": 1}}, r"Huber the unknown arguments \['beta'\]",
     ),
     "wrong argument of a loss": ({"loss": {"type": "Huber", "delta": [1]}}, r"delta is \[1\]"),
-    "no number": ({"loss": {"type": "Huber", "delta": float("nan")}}, "delta is nan"),
+    "no number": ({"loss": {"type": "Huber", "delta": float("nan")}}, "holds NaN"),
     "a layer in a loss": ({"loss": {"type": "Huber", "delta": _LINEAR}}, "delta is Linear"),
     "a loss for other outputs": (
         {"loss": {"type": "CrossEntropy", "class_weight": [1, 2, 3]}}, "class_weight has 3",

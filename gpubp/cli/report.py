@@ -11,9 +11,9 @@ from typing import Any
 
 from .. import plots
 from ..errors import InputError
+from ..files import check_writable, write_atomically
 from ..health import Health
 from ..history import History
-from ..io import check_writable, write_atomically
 
 _PICTURES = {
     "loss": "Mean loss of each epoch, on the training and the held-out examples.",

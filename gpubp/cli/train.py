@@ -11,7 +11,7 @@ from typing import Any
 from ..activations import ACTIVATIONS
 from ..data import digits
 from ..errors import InputError, named
-from ..io import check_writable
+from ..files import check_writable
 from ..layers import MLP
 from ..network import Network
 from ..optimizers import L1, L2, OPTIMIZERS, ClipGlobalNorm, Optimizer, optimizer

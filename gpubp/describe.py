@@ -1,0 +1,121 @@
+"""Layers and losses as plain data, and back: by the names of gpubp's own classes alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from . import initializers, layers, losses
+from .errors import InputError, nearest
+from .initializers import Initializer
+from .layers import Layer
+from .losses import Loss
+
+_OWN: dict[str, type] = {
+    name: kind
+    for module in (layers, initializers)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and issubclass(kind, Layer | Initializer)
+    if kind not in (Layer, layers.Branches, Initializer)
+}
+_LOSSES = {type(loss).__name__: type(loss) for loss in losses.LOSSES.values()}
+
+
+def describe(thing: Layer | Initializer | Loss) -> dict[str, Any]:
+    """Return a layer or a loss as plain data: its class by name and the arguments that rebuild it.
+
+    >>> import gpubp
+    >>> describe(gpubp.Activation("tanh"))
+    {'type': 'Activation', 'name': 'tanh'}
+    """
+    described: dict[str, Any] = {"type": type(thing).__name__}
+    for parameter in _parameters(type(thing)):
+        described[parameter.name] = _plain(getattr(thing, parameter.name))
+    return described
+
+
+def describe_loss(loss: Loss | None) -> str | dict[str, Any] | None:
+    """Return the name of a loss with its default arguments, or a description of another.
+
+    None for one of another's class. A name can also be read by a gpubp that knows no other form.
+
+    >>> import gpubp
+    >>> describe_loss(gpubp.Huber()), describe_loss(gpubp.Huber(2.0))
+    ('huber', {'type': 'Huber', 'delta': 2.0})
+    """
+    if loss is None or type(loss) not in _LOSSES.values():
+        return None
+    by_name = (name for name, known in losses.LOSSES.items() if known == loss)
+    return next(by_name, None) or describe(loss)
+
+
+def rebuild(described: Mapping[str, Any]) -> Any:
+    """Return the layer or initialiser that `describe` described.
+
+    Raises `InputError` for an unknown type or argument, and where the class refuses a value.
+
+    >>> rebuild({"type": "Linear", "n_out": 2, "W": "zeros", "b": None})
+    Linear(n_out=2, W='zeros', b=None)
+    """
+    hint = ": for a layer of your own call gpubp.load(path, layer=...)"
+    return _rebuild(described, "layer", _OWN, hint)
+
+
+def rebuild_loss(described: Any) -> Loss | None:
+    """Return the loss of that name or description; None stays None.
+
+    >>> rebuild_loss({"type": "Huber", "delta": 2.0}), rebuild_loss("hinge")
+    (Huber(delta=2.0), Hinge())
+    """
+    if described is None:
+        return None
+    if isinstance(described, Mapping):
+        found: Loss = _rebuild(described, "loss", _LOSSES, "")
+        return found
+    return losses.loss(described)
+
+
+def _rebuild(described: Any, what: str, kinds: Mapping[str, type], hint: str) -> Any:
+    if not isinstance(described, Mapping):
+        raise InputError(
+            f"the file describes a {what} as {described!r}; expected its type and more"
+        )
+    name = described.get("type")
+    if not isinstance(name, str) or name not in kinds:
+        raise InputError(
+            f"the file holds a {what} of unknown type {name!r}; {nearest(name, kinds)}{hint}"
+        )
+    kind = kinds[name]
+    unknown = described.keys() - {"type"} - {p.name for p in _parameters(kind)}
+    if unknown:
+        raise InputError(f"the file gives {name} the unknown arguments {sorted(unknown)}")
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for parameter in _parameters(kind):
+        if parameter.name not in described:
+            continue
+        value = _value(described[parameter.name])
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional.extend(value)
+        else:
+            named[parameter.name] = value
+    return kind(*positional, **named)
+
+
+def _parameters(kind: type) -> list[inspect.Parameter]:
+    return list(inspect.signature(kind).parameters.values())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Layer | Initializer):
+        return describe(value)
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.item() if hasattr(value, "item") else value  # a number of NumPy's
+
+
+def _value(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return rebuild(plain)
+    return [_value(v) for v in plain] if isinstance(plain, list) else plain

@@ -1,0 +1,189 @@
+"""Files, read and written so that neither a broken one nor a failed write does any harm."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .errors import InputError
+from .headers import Entry, read_header
+
+_NUMPY = {
+    "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
+    "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file; hand out it and its size in bytes.
+
+    Raises `InputError` for what is no regular file (one of a pipe would wait for its writer),
+    what cannot be read, and what another process changed in the meantime.
+
+    >>> with reading("no-such-file") as (file, size):
+    ...     pass
+    Traceback (most recent call last):
+    gpubp.errors.InputError: there is no file no-such-file
+    """
+    try:
+        with os.fdopen(_open(path), "rb") as file:
+            before = os.fstat(file.fileno())
+            yield file, before.st_size
+            after = os.fstat(file.fileno())
+    except MemoryError as error:
+        raise InputError(f"cannot read {path}: it does not fit into memory") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InputError(f"{path} was changed while it was read; read it again")
+
+
+def _open(path: str | os.PathLike[str]) -> int:
+    flags = ("O_NONBLOCK", "O_BINARY", "O_CLOEXEC", "O_NOCTTY")  # not all systems have them
+    try:
+        handle = os.open(path, sum((getattr(os, name, 0) for name in flags), os.O_RDONLY))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"cannot read {path!r}: {error}") from error
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise InputError(f"cannot read {path}: it is {what}")
+    return handle
+
+
+def read_tensors(
+    path: str | os.PathLike[str], *, widen: bool = False
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the metadata of a safetensors file, and its arrays by name.
+
+    All that the header says is held against the bytes that are there before anything is
+    allocated. With `widen`, 16-bit floats (`F16`, `BF16`) become float32, which holds them all;
+    without, `BF16`, which NumPy lacks, is refused as the floats of 8 bits are. Raises
+    `InputError` that names the file and what is wrong with it.
+
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> path = os.path.join(tempfile.mkdtemp(), "a.safetensors")
+    >>> write_atomically(path, tensor_bytes({"W": np.eye(2)}, {"by": "me"}))
+    >>> read_tensors(path)
+    ({'by': 'me'}, {'W': array([[1., 0.],
+           [0., 1.]])})
+    """
+    with reading(path) as (file, size):
+        header, metadata, entries = read_header(path, file, size)
+        for name, entry in entries.items():
+            _refuse_type(path, name, entry, widen)
+        data = header + file.read(size - len(header) + 1)
+        if len(data) != size:
+            raise InputError(f"{path} was changed while it was read; read it again")
+        return metadata, _arrays(path, data, widen)
+
+
+def _refuse_type(path: Any, name: str, entry: Entry, widen: bool) -> None:
+    if entry.dtype not in _NUMPY and not (widen and entry.dtype == "BF16"):
+        known = [*_NUMPY, "BF16"] if widen else list(_NUMPY)
+        raise InputError(
+            f"{path}: the array {name!r} has dtype {entry.dtype}; expected one of "
+            f"{', '.join(known)}: convert it to float32 where the file is written"
+        )
+
+
+def _arrays(path: Any, data: bytes, widen: bool) -> dict[str, Any]:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        found = deserialize(data)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a readable safetensors file: {error}") from error
+    return {name: _array(part, widen) for name, part in sorted(found)}
+
+
+def _array(part: Mapping[str, Any], widen: bool) -> Any:
+    if part["dtype"] == "BF16":  # the upper half of a float32
+        halves = np.frombuffer(part["data"], dtype="<u2").astype("<u4")
+        return (halves << np.uint32(16)).view("<f4").reshape(part["shape"])
+    array = np.frombuffer(part["data"], dtype=_NUMPY[part["dtype"]]).reshape(part["shape"])
+    return array.astype("<f4") if widen and part["dtype"] == "F16" else array
+
+
+def tensor_bytes(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+    """Return NumPy arrays by name, and texts, as the bytes of a safetensors file.
+
+    >>> len(tensor_bytes({}, {}))
+    16
+    """
+    from safetensors.numpy import save
+
+    # The library writes memory as it lies: rows in order, the low byte first.
+    ordered = {
+        name: np.asarray(a, dtype=a.dtype.newbyteorder("<"), order="C")
+        for name, a in arrays.items()
+    }
+    data: bytes = save(ordered, dict(metadata) or None)
+    return data
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that, whatever happens, either the old or the new one is there whole.
+
+    Raises `InputError` where that cannot be; no temporary file is left then.
+    """
+    path, temporary = check_writable(path)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return a file's path and that of a temporary one beside it; `InputError` unless it can be.
+
+    >>> check_writable("no-such-folder/net")
+    Traceback (most recent call last):
+    gpubp.errors.InputError: cannot write no-such-folder/net: there is no folder no-such-folder
+    """
+    try:
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+        if path.is_dir():
+            raise InputError(f"cannot write {path}: it is a folder")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        with open(temporary, "xb"):
+            pass
+        temporary.unlink()
+    except InputError:
+        raise
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(f"cannot write {path!r}: {error}") from error
+    return path, temporary
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows has no handle for a folder
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

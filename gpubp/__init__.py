@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import activations
 from .backend import Backend, select
+from .checkpoints import Checkpoints
 from .errors import DeviceError, GpubpError, InputError, NonFiniteError
 from .findings import Finding, Limits
 from .health import Health
@@ -149,6 +150,7 @@ __all__ = [
     "BinaryFocal",
     "Callback",
     "Checkpoint",
+    "Checkpoints",
     "Clip",
     "ClipGlobalNorm",
     "ClipNorm",

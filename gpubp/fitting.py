@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from . import evaluation, inputs, restarts
 from .arguments import check_callbacks, check_counts, check_keep, check_rest, pair, record_names
 from .bound import Bound
+from .checkpoints import Checkpoints, check_checkpoint
 from .errors import InputError, NonFiniteError
 from .history import Callback, History
 from .interrupts import Interrupts
@@ -21,6 +23,7 @@ from .optimizers import Adam, Optimizer
 from .optimizers import optimizer as named_optimizer
 from .progress import Bar
 from .restarts import Restarts
+from .resume import Run
 from .training import Data, Trainer
 
 
@@ -76,6 +79,9 @@ class Fitting(Bound):
         progress: bool = False,
         restarts: int | None = None,
         keep: str = "best",
+        checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
+        every: int | None = None,
+        resume: bool = False,
     ) -> History:
         """Train, and return a record of each epoch; a second call goes on where this one ended.
 
@@ -98,6 +104,11 @@ class Fitting(Bound):
         at the end. A member that meets a step which is not finite is left out. What became of
         each stands in `net.restarts`, with `keep="all"` also the ensemble of all of them.
 
+        `checkpoint=FOLDER` writes there, every `every` epochs (1 if not given), what it takes to go
+        on: `resume=True` goes on with the newest, where there is one, and `epochs` counts from
+        where that training began. It ends with the bits of one that was never left. Ctrl-C and
+        SIGTERM write one before they end it; see `gpubp.Checkpoints`.
+
         Raises `InputError` before anything is changed, and `NonFiniteError` where a step would
         have made NaN or an infinity: that step is not taken. Ctrl-C ends the step under way,
         keeps the records in `net.history` and raises KeyboardInterrupt.
@@ -114,6 +125,7 @@ class Fitting(Bound):
         if micro_batch is not None:
             check_counts(1, micro_batch=micro_batch)
         check_callbacks(callbacks)
+        where = check_checkpoint(checkpoint, every, resume)
         with self.be.activate():
             data = self._data(x, y, sample_weight, chosen, check_finite, "")
             held_out = None
@@ -126,14 +138,23 @@ class Fitting(Bound):
             self.steps.check(method, epochs * batches)
             if not method.stepwise:
                 check_search(self, data.n, batch_size, micro_batch)
-            bar = Bar(epochs * batches, progress)
             train = Trainer if method.stepwise else LineSearchTrainer
-            trainer = train(self, data, chosen, method, size, seed, bar.advance, micro_batch)
+            trainer = train(self, data, chosen, method, size, seed, micro_batch)
+            run = None
+            if where is not None:
+                held_n = "none" if held_out is None else f"{held_out.n} examples"
+                settings = {"loss": repr(chosen), "optimizer": repr(method),
+                            "batch_size": str(size), "micro_batch": str(micro_batch),
+                            "shuffle_seed": str(seed), "validation": held_n}  # fmt: skip
+                names = record_names(chosen, held_out is not None)
+                run = Run(where, self, trainer, callbacks, settings, names, resume)
+                epochs = run.epochs_left(epochs)
             self._begin(chosen, held_out is not None, callbacks)
+            trainer.bar = Bar(epochs * batches, progress)
             try:
-                self._epochs(trainer, epochs, held_out, callbacks, bar)
+                self._epochs(trainer, epochs, held_out, callbacks, run)
             finally:
-                bar.close()
+                trainer.bar.close()
                 self._end(callbacks)
         return self.history
 
@@ -202,12 +223,17 @@ class Fitting(Bound):
         epochs: int,
         held_out: Data | None,
         callbacks: Sequence[Callback],
-        bar: Bar,
+        run: Run | None,
     ) -> None:
-        with Interrupts() as interrupts:
-            for _ in range(epochs):
-                record = {"epoch": self.epochs + 1, **trainer.epoch(self.epochs, interrupts)}
-                record["lr"] = self.steps.rates()
+        position = None if run is None else run.take()
+        last = self.epochs + epochs
+        if run is not None:
+            trainer.after_batch = run.after_batch
+        with Interrupts(None if run is None else run.leave) as interrupts:
+            while self.epochs < last and not self.history.stopped:
+                trained = trainer.epoch(self.epochs, interrupts, position)
+                position = None
+                record = {"epoch": self.epochs + 1, **trained, "lr": self.steps.rates()}
                 self.epochs += 1
                 if held_out is not None:
                     found = evaluation.figures(
@@ -215,15 +241,15 @@ class Fitting(Bound):
                     )
                     record |= {f"val_{name}": figure for name, figure in found.items()}
                 self.history.records.append(record)
-                bar.show(record)
+                trainer.bar.show(record)
                 if self.steps.lost.all():
                     raise NonFiniteError("no member is left: each met a step that was not finite; "
                                          "try a lower rate", self.updates, "loss")  # fmt: skip
                 reasons: list[str | None] = [trainer.stopped]
                 reasons += [callback.on_epoch_end(self, record) for callback in callbacks]
                 self.history.stopped = "; ".join(str(reason) for reason in reasons if reason)
-                if self.history.stopped:
-                    return
+                if run is not None:
+                    run.after_epoch(record, self.epochs == last or bool(self.history.stopped))
 
     def _data(self, x: Any, y: Any, w: Any, loss: Loss, check_finite: bool, which: str) -> Data:
         be, width = self.be, self.spec.shape[-1]

@@ -105,6 +105,12 @@ class Health(Callback):
         net.watch = None
         self._read()
 
+    def on_save(self, net: Any) -> dict[str, Any]:
+        return {"records": self.records, "non_finite": self.non_finite}
+
+    def on_resume(self, net: Any, state: dict[str, Any]) -> None:
+        self._records, self.non_finite = list(state["records"]), state["non_finite"]
+
     def _take(self, sample: dict[str, Any]) -> None:
         self._waiting.append(sample)
         if len(self._waiting) >= _SAMPLES:

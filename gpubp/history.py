@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import InputError, nearest, real, whole
 
+_KEPT = "weights of "
 Record = dict[str, Any]
 """One epoch: `epoch`, `loss`, `seconds`, `lr`, `val_...` figures; a list in an ensemble.
 
@@ -75,6 +76,16 @@ class Callback:
     def on_fit_end(self, net: Any, history: History) -> None:
         """After the last epoch, also when training was interrupted."""
 
+    def on_save(self, net: Any) -> dict[str, Any]:
+        """For a checkpoint: return by name what to go on with, arrays or plain data."""
+        return {}
+
+    def on_resume(self, net: Any, state: dict[str, Any]) -> None:
+        """After `on_fit_begin` of a training that goes on: take what `on_save` had returned.
+
+        Plain data are as they come back from JSON, arrays are NumPy's.
+        """
+
 
 class Monitor(Callback):
     """A callback that follows one figure of the records; smaller is better after `sign`.
@@ -99,7 +110,10 @@ class Monitor(Callback):
 
     def on_fit_begin(self, net: Any) -> None:
         """See that the figure will be there."""
-        known = net.history.names
+        self.check(net.history.names)
+
+    def check(self, known: Sequence[str]) -> None:
+        """Raise `InputError` unless the figure is among those that the records will hold."""
         if self.monitor not in known:
             hint = "; give validation=" if self.monitor.startswith("val_") else ""
             message = f"{type(self).__name__}: there will be no {self.monitor!r}{hint}"
@@ -178,3 +192,14 @@ class EarlyStopping(Monitor):
     def on_fit_end(self, net: Any, history: History) -> None:
         if self._weights is not None:
             net.load_state_dict(self._weights)
+
+    def on_save(self, net: Any) -> dict[str, Any]:
+        weights = {f"{_KEPT}{path}": array for path, array in (self._weights or {}).items()}
+        return {"best": self._best, "epochs": self._epochs, **weights}
+
+    def on_resume(self, net: Any, state: dict[str, Any]) -> None:
+        self._best, self._epochs = state["best"], state["epochs"]
+        kept = {n.removeprefix(_KEPT): a for n, a in state.items() if n.startswith(_KEPT)}
+        be = net.be
+        self._weights = {path: be.xp.asarray(be.asarray(a), copy=True) for path, a in kept.items()}
+        self._weights = self._weights or None

@@ -58,7 +58,8 @@ class LineSearchTrainer(Trainer):
         if weight:
             self.mean.add(value if self.loss.is_mean else value / weight, weight)
         self.next = 1
-        self._on_batch(1)
+        self.bar.advance()
+        self.after_batch()
 
     def _step(self, theta: Array) -> Array:
         """Take one step from `theta`; return the loss of the data before it."""

@@ -78,6 +78,12 @@ class ReduceOnPlateau(Monitor):
             self._cooling = np.where(weary, self.cooldown, self._cooling)
             self._bad = np.where(weary, 0, self._bad)
 
+    def on_save(self, net: Any) -> dict[str, Any]:
+        return {"best": self._best, "bad": self._bad, "cooling": self._cooling}
+
+    def on_resume(self, net: Any, state: dict[str, Any]) -> None:
+        self._best, self._bad, self._cooling = state["best"], state["bad"], state["cooling"]
+
     def _bar(self) -> Any:
         """What a figure must be below to be better."""
         if not self.relative:

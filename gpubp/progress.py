@@ -12,17 +12,19 @@ class Bar:
 
     Of an ensemble the medians are shown.
 
-    >>> Bar(total=10, wanted=False).advance(0)
+    `total` is the number of batches, None where it is not known.
+
+    >>> Bar(total=10, wanted=False).advance()
     """
 
-    def __init__(self, total: int, wanted: bool) -> None:
+    def __init__(self, total: int | None, wanted: bool) -> None:
         self._bar: Any = None
         if wanted:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, unit="batch", disable=None)
 
-    def advance(self, batch: int) -> None:
+    def advance(self) -> None:
         if self._bar is not None:
             self._bar.update(1)
 

@@ -15,6 +15,7 @@ from .evaluation import BLOCK, Mean
 from .interrupts import Interrupts
 from .losses import Loss
 from .optimizers import Optimizer
+from .progress import Bar
 
 _CHECK_EVERY = 64  # steps between two looks at a device that works ahead of the host
 
@@ -33,6 +34,10 @@ class Data:
     @property
     def n(self) -> int:
         return int(self.x.shape[0])
+
+
+def _nothing() -> None:
+    """What is done after a batch, unless it is told."""
 
 
 class Position(NamedTuple):
@@ -59,13 +64,14 @@ class Trainer:
         optimizer: Optimizer,
         batch_size: int,
         shuffle_seed: int | None,
-        on_batch: Callable[[int], None],
         micro_batch: int | None = None,
     ) -> None:
         self.net, self.data, self.loss, self.optimizer = net, data, loss, optimizer
         self.batch_size = min(batch_size, data.n)
         self.stopped = ""  # why the optimizer has nothing left to do
-        self.shuffle_seed, self._on_batch, self.micro_batch = shuffle_seed, on_batch, micro_batch
+        self.shuffle_seed, self.micro_batch = shuffle_seed, micro_batch
+        self.bar = Bar(None, False)
+        self.after_batch: Callable[[], None] = _nothing
         self.next, self.began, self.mean = 0, 0.0, Mean(net)
         self._weights = self._weights_on_host()
         self._rows: Any = None
@@ -104,7 +110,8 @@ class Trainer:
             self._verify(ok, now)
             if weight:
                 self.mean.add(value if self.loss.is_mean else value / weight, weight)
-            self._on_batch(self.next)
+            self.bar.advance()
+            self.after_batch()
             if interrupts.pending:
                 interrupts.leave()
         self._verify(True, True)

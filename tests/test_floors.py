@@ -25,7 +25,7 @@ FLOORS: list[set[str]] = [
     {"updates"},
     {"bound"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"},
-    {"arguments", "lbfgs", "plateau", "restarts"},
+    {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"},
     {"fitting"},
     {"watch", "findings", "health", "plots"},
     {"network"},

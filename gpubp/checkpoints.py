@@ -12,6 +12,7 @@ from .files import check_writable
 from .history import Monitor
 
 _NAME = re.compile(r"checkpoint-(\d+)-(\d+)\.safetensors")
+_TEMPORARY = re.compile(r"\.(checkpoint-\d+-\d+|best)\.safetensors\.\d+\.[0-9a-f]+")
 BEST = "best.safetensors"
 
 
@@ -87,8 +88,9 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise InputError(f"cannot write checkpoints to {self.folder}: {error}") from error
         check_writable(self.folder / BEST)
-        for path in self.folder.glob(".*.safetensors.*"):
-            path.unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def check_checkpoint(where: Any, every: int | None, resume: bool) -> Checkpoints | None:

@@ -51,7 +51,7 @@ def digest(net: gpubp.Network) -> str:
     told = hashlib.sha256()
     slots = net.steps.slots
     for name, array in [*net.state_dict().items(), *slots.arrays.items()]:
-        told.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        told.update(name.encode() + np.ascontiguousarray(net.be.to_numpy(array)).tobytes())
     records = [{k: v for k, v in r.items() if k != "seconds"} for r in net.history.records]
     told.update(json.dumps([records, slots.updates, net.updates, net.epochs]).encode())
     return told.hexdigest()

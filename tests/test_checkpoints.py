@@ -17,6 +17,9 @@ import pytest
 
 import gpubp
 from gpubp import io
+from gpubp.backend import Backend
+from gpubp.backends.standard import StandardBackend
+from tests.conftest import require
 from tests.kill_training import ROOT, digest
 
 DRAW = np.random.default_rng(11)
@@ -139,6 +142,36 @@ def test_a_training_left_at_any_step_ends_with_the_same_bits(
                 fit(begun, **how, checkpoint=folder, every=2)
         net = fit(make(), **how, checkpoint=folder, every=2, resume=True)
         assert digest(net) == digest(wanted), update
+
+
+@pytest.mark.parametrize("members", [None, 3])
+def test_on_every_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: Backend, members: int | None
+) -> None:
+    """Also where the host is ahead of the device when it is asked to leave."""
+
+    def make() -> gpubp.Network:
+        return gpubp.Network(LAYER, inputs=5, seed=3, members=members, device=backend)
+
+    how: dict[str, Any] = {"validation": VALIDATION, "callbacks": watchers, "epochs": 3}
+    wanted = fit(make(), **how)
+    for update in (2, 6):
+        with monkeypatch.context() as patch:
+            leave_at(patch, update)
+            with pytest.raises(KeyboardInterrupt):
+                fit(make(), **how, checkpoint=tmp_path / str(update))
+        net = fit(make(), **how, checkpoint=tmp_path / str(update), resume=True)
+        assert digest(net) == digest(wanted)
+
+
+def test_another_device_is_warned_of(tmp_path: Path) -> None:
+    wanted = fit(plain(), checkpoint=tmp_path)
+    strict = require("array_api_strict")
+    backend = StandardBackend(strict, strict.Device("device1"), "float32")
+    net = gpubp.Network(LAYER, inputs=5, seed=3, device=backend)
+    with pytest.warns(UserWarning, match="was written on cpu.*not with the same bits"):
+        fit(net, checkpoint=tmp_path, resume=True, epochs=6)
+    assert net.epochs == wanted.epochs + 2
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -275,8 +308,10 @@ def test_a_broken_file_is_passed_over_with_a_warning(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint-000001-000000.safetensors.123.abcd").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / ".other.safetensors.123.abcd").write_text("mine too")
     fit(plain(), checkpoint=tmp_path, epochs=1)
-    assert sorted(os.listdir(tmp_path))[:2] == [
+    assert sorted(os.listdir(tmp_path))[:3] == [
+        ".other.safetensors.123.abcd",
         "best.safetensors",
         "checkpoint-000001-000000.safetensors",
     ]

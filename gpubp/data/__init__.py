@@ -1,7 +1,31 @@
-"""Real data that travels with the library."""
+"""Data: what files hold, what is made of it for a network, and digits that travel with gpubp."""
+
+from typing import TYPE_CHECKING, Any
 
 from .digits import Digits, digits
 from .splits import class_weights, folds, split
 from .table import Arrays, Table
 
-__all__ = ["Arrays", "Digits", "Table", "class_weights", "digits", "folds", "split"]
+if TYPE_CHECKING:
+    from .preprocessing import Preprocessing
+
+__all__ = [
+    "Arrays",
+    "Digits",
+    "Preprocessing",
+    "Table",
+    "class_weights",
+    "digits",
+    "folds",
+    "split",
+]
+
+_LAZY = {"Preprocessing": "preprocessing"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(f"gpubp.data.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'gpubp.data' has no attribute {name!r}")

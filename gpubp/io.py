@@ -175,7 +175,7 @@ def restore(
 def _prepared(plain: Any) -> Any:
     if plain is None:
         return None
-    from .data.preprocessing import Preprocessing  # type: ignore[import-not-found]
+    from .data.preprocessing import Preprocessing
 
     return Preprocessing.rebuild(plain)
 

@@ -8,13 +8,14 @@ from typing import Any
 from . import inputs, seeds
 from .backend import Array, Backend
 from .errors import InputError
-from .storage import Gradients, Layout, Shape, Spec, views
+from .storage import Gradients, Layout, Place, Shape, Spec, views
 
 
 class Arrays:
     """What a layer's `spec` asks for, allocated for all members and drawn from their seeds.
 
-    `theta` and `grad` are flat, `(..., n)`; `w`, `g` and `state` are how layers see them.
+    `theta` and `grad` are flat, `(..., n)`; `w`, `g` and `state` are how layers see them. Where
+    arrays are `given` by path nothing is drawn, nor allocated before all are seen to fit.
 
     >>> import gpubp
     >>> spec = gpubp.Linear(2).build((3,))
@@ -23,12 +24,18 @@ class Arrays:
     ((32,), (3, 2))
     """
 
-    def __init__(self, be: Backend, spec: Spec, members: Sequence[int], lead: Shape) -> None:
+    def __init__(
+        self, be: Backend, spec: Spec, members: Sequence[int], lead: Shape,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self._be, self._lead = be, lead
         self.params, self._running = Layout(spec, "params"), Layout(spec, "state")
-        self.theta = be.asarray(seeds.draw(self.params, members, lead))
+        new = None if given is None else self._fitting(given, True)
+        self.theta = self._begin(self.params, members, drawn=new is None)
         self.grad = be.zeros((*lead, self.params.size))
-        self._state = be.asarray(seeds.draw(self._running, members, lead))
+        self._state = self._begin(self._running, members, drawn=new is None)
+        if new is not None:
+            self._take(new)
         self.written: set[str] = set()
         self._frozen: set[str] = set()
         self.w = views(be, spec, self.params, self.theta, "params")
@@ -50,38 +57,51 @@ class Arrays:
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool) -> None:
         """Take over named arrays; nothing is changed if one does not fit."""
+        self._take(self._fitting(state, strict))
+
+    def _begin(self, layout: Layout, members: Sequence[int], drawn: bool) -> Array:
+        if drawn:
+            return self._be.asarray(seeds.draw(layout, members, self._lead))
+        return self._be.zeros((*self._lead, layout.size))
+
+    def _fitting(self, state: Mapping[str, Any], strict: bool) -> dict[str, Array]:
+        """Return those of the named arrays that are here too; `InputError` if one does not fit."""
         if not isinstance(state, Mapping):
             raise InputError(f"the weights are a {type(state).__name__}; expected names and arrays")
         if not all(isinstance(path, str) for path in state):
             raise InputError(f"the weights are named {list(state)}; expected texts such as '0.W'")
-        place = {path: (lay, flat) for lay, flat in self._named() for path in lay.places}
+        place = self.params.places | self._running.places
         given = {p: inputs.numbers(self._be, state[p], p) for p in place if p in state}
         self._refuse_misfits(place, given, sorted(state.keys() - place.keys()), strict)
         new = {path: self._be.asarray(array) for path, array in given.items()}
         for path, array in new.items():
             inputs.finite(self._be, array, path)
-        for path, value in new.items():
-            layout, flat = place[path]
-            self._be.write(layout.view(self._be, flat, path), value)
+        return new
+
+    def _take(self, new: Mapping[str, Array]) -> None:
+        for layout, flat in self._named():
+            for path in layout.places.keys() & new.keys():
+                self._be.write(layout.view(self._be, flat, path), new[path])
 
     def _refuse_misfits(
         self,
-        place: Mapping[str, tuple[Layout, Array]],
+        place: Mapping[str, Place],
         given: Mapping[str, Array],
         unexpected: Sequence[str],
         strict: bool,
     ) -> None:
         faults = []
         if strict and (missing := sorted(place.keys() - given.keys())):
-            faults.append(f"missing: {', '.join(missing)}")
+            faults.append(f"missing: {_listed(missing)}")
         if strict and unexpected:
-            faults.append(f"unexpected: {', '.join(unexpected)}")
+            faults.append(f"unexpected: {_listed(unexpected)}")
         for path, array in given.items():
-            wanted = (*self._lead, *place[path][0].places[path].param.shape)
+            wanted = (*self._lead, *place[path].param.shape)
             if tuple(array.shape) != wanted:
                 faults.append(f"{path} has shape {tuple(array.shape)}, expected {wanted}")
         if faults:
-            raise InputError(f"these weights are of another network: {'; '.join(faults)}")
+            told = _listed(faults, "; ")
+            raise InputError(f"these weights are of another network: {told}")
 
     def _named(self) -> list[tuple[Layout, Array]]:
         return [(self.params, self.theta), (self._running, self._state)]
@@ -133,3 +153,9 @@ class Arrays:
                 )
                 value = self._be.xp.where(mask, value, out)
             self._be.write(out, value)
+
+
+def _listed(names: Sequence[str], between: str = ", ") -> str:
+    """The names, or the first of them: a message should be read."""
+    more = f"{between}and {len(names) - 12:,} more" if len(names) > 12 else ""
+    return between.join(names[:12]) + more

@@ -42,6 +42,7 @@ class Bound:
 
     watch: Any = None
     """What looks into training steps, a `gpubp.watch.Watch`, or nobody."""
+    _last: tuple[Array, Array]
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Bound:
         dtype: str | None = None,
         seed: Seeds = 0,
         members: int | None = None,
+        weights: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(layer, Layer):
             raise InputError(f"the first argument is {layer!r}; expected a gpubp.Layer")
@@ -65,7 +67,7 @@ class Bound:
         remember(self.be)
         self._lead: Shape = () if self.members is None else (self.members,)
         with self.be.activate():
-            self.arrays = Arrays(self.be, self.spec, self.seeds, self._lead)
+            self.arrays = Arrays(self.be, self.spec, self.seeds, self._lead, weights)
             self._pass = Pass(self.be, self._keys())
             self._run = Run(self._pass, "", self.arrays.state, self.spec)
             self.steps = Updates(self.be, self.arrays, self._pass, self._lead)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import initializers, layers, losses
+from .bounds import check_plain
 from .errors import InputError, nearest
+from .headers import shown
 from .initializers import Initializer
 from .layers import Layer
 from .losses import Loss
@@ -19,6 +21,7 @@ _OWN: dict[str, type] = {
     if isinstance(kind, type) and issubclass(kind, Layer | Initializer)
     if kind not in (Layer, layers.Branches, Initializer)
 }
+_HINT = ": for a layer of your own call gpubp.load(path, layer=...)"
 _LOSSES = {type(loss).__name__: type(loss) for loss in losses.LOSSES.values()}
 
 
@@ -53,13 +56,14 @@ def describe_loss(loss: Loss | None) -> str | dict[str, Any] | None:
 def rebuild(described: Mapping[str, Any]) -> Any:
     """Return the layer or initialiser that `describe` described.
 
-    Raises `InputError` for an unknown type or argument, and where the class refuses a value.
+    Raises `InputError` for an unknown type or argument, where the class refuses a value, and for
+    more values than a network has, see `gpubp.bounds`.
 
     >>> rebuild({"type": "Linear", "n_out": 2, "W": "zeros", "b": None})
     Linear(n_out=2, W='zeros', b=None)
     """
-    hint = ": for a layer of your own call gpubp.load(path, layer=...)"
-    return _rebuild(described, "layer", _OWN, hint)
+    check_plain(described)
+    return _rebuild(described, "layer", _OWN, _HINT)
 
 
 def rebuild_loss(described: Any) -> Loss | None:
@@ -70,6 +74,7 @@ def rebuild_loss(described: Any) -> Loss | None:
     """
     if described is None:
         return None
+    check_plain(described)
     if isinstance(described, Mapping):
         found: Loss = _rebuild(described, "loss", _LOSSES, "")
         return found
@@ -79,17 +84,19 @@ def rebuild_loss(described: Any) -> Loss | None:
 def _rebuild(described: Any, what: str, kinds: Mapping[str, type], hint: str) -> Any:
     if not isinstance(described, Mapping):
         raise InputError(
-            f"the file describes a {what} as {described!r}; expected its type and more"
+            f"the file describes a {what} as {shown(described)}; expected its type and more"
         )
     name = described.get("type")
     if not isinstance(name, str) or name not in kinds:
         raise InputError(
-            f"the file holds a {what} of unknown type {name!r}; {nearest(name, kinds)}{hint}"
+            f"the file holds a {what} of unknown type {shown(name)}; "
+            f"{nearest(shown(name), kinds)}{hint}"
         )
     kind = kinds[name]
     unknown = described.keys() - {"type"} - {p.name for p in _parameters(kind)}
     if unknown:
-        raise InputError(f"the file gives {name} the unknown arguments {sorted(unknown)}")
+        given = ", ".join(map(shown, sorted(unknown)[:5]))
+        raise InputError(f"the file gives {name} the unknown arguments {given}")
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for parameter in _parameters(kind):
@@ -100,7 +107,12 @@ def _rebuild(described: Any, what: str, kinds: Mapping[str, type], hint: str) ->
             positional.extend(value)
         else:
             named[parameter.name] = value
-    return kind(*positional, **named)
+    try:
+        return kind(*positional, **named)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"the file describes a {name} that cannot be: {error}") from error
 
 
 def _parameters(kind: type) -> list[inspect.Parameter]:
@@ -117,5 +129,5 @@ def _plain(value: Any) -> Any:
 
 def _value(plain: Any) -> Any:
     if isinstance(plain, dict):
-        return rebuild(plain)
+        return _rebuild(plain, "layer", _OWN, _HINT)
     return [_value(v) for v in plain] if isinstance(plain, list) else plain

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .errors import InputError
-from .headers import Entry, read_header
+from .headers import LONGEST, Entry, read_header
 
 _NUMPY = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
@@ -120,6 +120,8 @@ def _array(part: Mapping[str, Any], widen: bool) -> Any:
 def tensor_bytes(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
     """Return NumPy arrays by name, and texts, as the bytes of a safetensors file.
 
+    Raises `InputError` for a header longer than `read_tensors` reads.
+
     >>> len(tensor_bytes({}, {}))
     16
     """
@@ -131,6 +133,10 @@ def tensor_bytes(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> byte
         for name, a in arrays.items()
     }
     data: bytes = save(ordered, dict(metadata) or None)
+    if (length := int.from_bytes(data[:8], "little")) > LONGEST:
+        raise InputError(
+            f"names and description take {length:,} bytes; a file holds at most {LONGEST:,}"
+        )
     return data
 
 

@@ -48,7 +48,8 @@ def chosen(layout: Layout, what: str, on: On) -> list[str]:
     """
     found: set[str] = set()
     for name in names(what, on):
-        fitting = {path for path in layout.places if _fits(layout, path, name)}
+        exact = name in layout.places and name not in (*GROUPS, "all")
+        fitting = {name} if exact else {p for p in layout.places if _fits(layout, p, name)}
         if not fitting and name not in (*GROUPS, "all"):
             known = [*GROUPS, "all", *layout.places]
             raise InputError(f"{what}: no parameter is called {name!r}; {nearest(name, known)}")

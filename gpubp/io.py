@@ -9,23 +9,23 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .bound import Bound
-from .describe import describe, describe_loss, rebuild, rebuild_loss
+from .bounds import check_plain
+from .describe import describe, describe_loss
 from .errors import InputError
 from .files import read_tensors, tensor_bytes, write_atomically
 from .headers import parse, shown
 from .layers import Layer
 from .losses import Loss
+from .saved import Saved, examine
 from .version import __version__
 
 FORMAT = 2
 """The version of the description; files of a later one are refused."""
-PATHS = ("plain",)
-"""The ways of computing that a file may name."""
 
 
 def encode(
@@ -39,7 +39,9 @@ def encode(
 
     `arrays` are NumPy arrays that go into it beside weights and running state, under names with
     a colon in them, which paths never have; `more` adds entries, plain data, to the description.
-    `read` returns both, and `gpubp.load` passes over them.
+    `read` returns both, and `gpubp.load` passes over them. Raises `InputError` for a network that
+    no file holds: one that is larger than `gpubp.bounds` allows, or with a layer of another's
+    whose arguments are no plain data.
 
     >>> import gpubp
     >>> net = gpubp.Network(gpubp.Linear(2), inputs=3)
@@ -54,7 +56,7 @@ def encode(
     prepared = getattr(net, "preprocessing", None)
     description = {
         "format": FORMAT,
-        "layer": describe(net.layer),
+        "layer": _described(net.layer),
         "inputs": list(net.inputs),
         "path": "plain",
         "dtype": net.be.precision,
@@ -70,7 +72,11 @@ def encode(
     }
     if taken := description.keys() & (more or {}).keys():
         raise ValueError(f"the description has entries {sorted(taken)} of its own")
-    text = json.dumps({**description, **(more or {})}, allow_nan=False)
+    try:
+        text = json.dumps({**description, **(more or {})}, allow_nan=False)
+        examine(json.loads(text), held, net.be, net.layer)  # what is written can be read
+    except (RecursionError, TypeError, ValueError) as error:
+        raise InputError(f"the network cannot be written to a file: {error}") from error
     return tensor_bytes(held, {"gpubp": text})
 
 
@@ -112,28 +118,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{path} has format {shown(found)}; this gpubp reads formats 1 to {FORMAT}"
         )
     if found == 1:
-        description |= {"path": "plain", "preprocessing": None, "versions": None}
+        description = {"frozen": [], **description, "path": "plain", "preprocessing": None}
     elif description.get("digest") != digest(arrays):
         raise InputError(f"the arrays in {path} are not those it was written with")
     return description, arrays
-
-
-class Saved(NamedTuple):
-    """What a network is made of again: `Network(**options)`, then `fill`, and the rest."""
-
-    options: dict[str, Any]
-    arrays: dict[str, Any]
-    updates: int
-    frozen: tuple[str, ...]
-    loss: Loss | None
-    epochs: int
-    preprocessing: Any
-
-    def fill(self, net: Bound) -> None:
-        """Give a network made with `options` the weights, and what counts its steps."""
-        net.load_state_dict(self.arrays)
-        net.restore_updates(self.updates)
-        net.freeze(*self.frozen)
 
 
 def restore(
@@ -141,43 +129,29 @@ def restore(
     device: Any,
     layer: Layer | None = None,
 ) -> Saved:
-    """Return what a network is made of, from a file or from what `read` returned.
+    """Return what a network is made of, from a file or from what `read` returned of one.
 
-    Arrays beside weights and running state are passed over. Raises `InputError` where the
-    description is wrong.
+    Arrays beside weights and running state are passed over. Raises `InputError` where anything
+    in the description is wrong or larger than the arrays justify.
     """
     described, arrays = given if isinstance(given, tuple) else read(given)
-    path = "the description" if isinstance(given, tuple) else f"the description in {given}"
     try:
-        several = described["members"] is not None
-        options = {
-            "layer": rebuild(described["layer"]) if layer is None else layer,
-            "inputs": described["inputs"],
-            "device": device,
-            "dtype": described["dtype"] if isinstance(device, str) else None,
-            "seed": described["seeds"] if several else described["seeds"][0],
-        }
-        return Saved(
-            options,
-            {name: array for name, array in arrays.items() if ":" not in name},
-            int(described["updates"]),
-            tuple(described.get("frozen", ())),
-            rebuild_loss(described["loss"]),
-            int(described["epochs"]),
-            _prepared(described["preprocessing"]),
-        )
-    except InputError:
-        raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is incomplete or wrong: {error!r}") from error
+        return examine(described, arrays, device, layer)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        file = "a file" if isinstance(given, tuple) else given
+        raise InputError(f"the description in {file} is wrong: {error}") from error
 
 
-def _prepared(plain: Any) -> Any:
-    if plain is None:
-        return None
-    from .data.preprocessing import Preprocessing
-
-    return Preprocessing.rebuild(plain)
+def _described(layer: Layer) -> dict[str, Any]:
+    try:
+        described = describe(layer)
+    except (AttributeError, RecursionError) as error:
+        raise InputError(
+            f"a layer of your own cannot be written to a file: {error}; keep each argument of its "
+            "constructor as an attribute of that name, as dataclasses do"
+        ) from error
+    check_plain(described)
+    return described
 
 
 def _versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import evaluation, inputs, io, pickling
 from .backend import Backend
-from .errors import InputError
+from .errors import DeviceError, InputError
 from .fitting import Fitting
 from .layers import Layer
 from .losses import Loss
@@ -21,7 +21,9 @@ class Network(Fitting):
     the shape of one example), `device` `"cpu"`, `"cuda"`, `"cuda:1"`, `"auto"` or a backend,
     `dtype` `"float32"` or `"float64"`. `seed` fixes weights and noise. `members=K` makes an
     ensemble of K networks that are trained at once: member k has seed `seed + k` (or the k-th of
-    a sequence) and equals the network trained alone. Raises `InputError` and `DeviceError`.
+    a sequence) and equals the network trained alone. `weights`, all arrays by path as
+    `state_dict` returns them, are taken in place of drawn ones. Raises `InputError` and
+    `DeviceError`.
 
     >>> import numpy as np
     >>> import gpubp
@@ -48,6 +50,21 @@ class Network(Fitting):
     def classes(self) -> Any:
         """The names of the classes, as the preprocessing has them; None without."""
         return getattr(self.preprocessing, "classes", None)
+
+    def to(self, device: str | Backend) -> Network:
+        """Move the network to another device, in place, and return it; a later `fit` goes on there.
+
+        Weights, running state, the optimizer's slots and everything else that training changes go
+        along, to the bit; arrays taken from it before stay where they were. Not for a callback
+        while `fit` trains. Raises `DeviceError` where the device cannot be used and `InputError`
+        for one of another dtype, with nothing changed.
+
+        >>> import gpubp
+        >>> gpubp.Network(gpubp.Linear(1), inputs=2).to("cpu").be.device
+        'cpu'
+        """
+        pickling.move(self, device)
+        return self
 
     # -- inference -----------------------------------------------------------------------------
 
@@ -124,6 +141,7 @@ class Network(Fitting):
     def __getstate__(self) -> dict[str, Any]:
         own = {"loss": self.loss, "history": self.history, "epochs": self.epochs,
                "restarts": self.restarts, "preprocessing": self.preprocessing}  # fmt: skip
+        pickling.check_named(self.be)
         return {"network": pickling.state_of(self), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -155,7 +173,13 @@ def load(
     23
     """
     saved = io.restore(path, device, layer)
-    net = Network(**saved.options)
-    net.loss, net.epochs, net.preprocessing = saved.loss, saved.epochs, saved.preprocessing
-    saved.fill(net)
+    try:
+        net = Network(**saved.options)
+        net.loss = saved.loss
+        saved.settle(net)
+    except DeviceError:
+        raise
+    except (AttributeError, InputError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path} holds no network that can be: {error}") from error
+    net.epochs, net.preprocessing = saved.epochs, saved.preprocessing
     return net

@@ -21,11 +21,10 @@ FLOORS: list[set[str]] = [
     {"storage", "run", "inputs", "seeds", "arrays", "groups", "categories"}
     | {"files", "headers"},
     {"layers.*", "losses.*", "optimizers.*"},
-    {"diagnosis", "data.*", "slots", "describe"},
+    {"diagnosis", "data.*", "slots", "describe", "bounds"},
     {"updates"},
     {"bound"},
-    {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"},
-    {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"},
+    {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress", "arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume", "saved"},
     {"fitting"},
     {"watch", "findings", "health", "plots"},
     {"network"},

@@ -34,12 +34,12 @@ class Sequential(Layer):
     def build(self, inputs: Shape) -> Spec:
         children: dict[str, Spec] = {}
         entry: list[str] = []
-        shape = inputs
+        shape, met = inputs, False
         for name, layer in enumerate(self.layers):
-            if not any(child.trainable for child in children.values()):
+            if not met:
                 entry.append(str(name))
             children[str(name)] = layer.build(shape)
-            shape = children[str(name)].shape
+            shape, met = children[str(name)].shape, met or children[str(name)].trainable
         categories, selects = chained("Sequential", list(children.values()), inputs)
         return Spec(
             shape, children=children, entry=tuple(entry), categories=categories, selects=selects

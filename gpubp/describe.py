@@ -104,6 +104,9 @@ def _rebuild(described: Any, what: str, kinds: Mapping[str, type], hint: str) ->
             continue
         value = _value(described[parameter.name])
         if parameter.kind is parameter.VAR_POSITIONAL:
+            if not isinstance(value, list):
+                what = f"{name}: {parameter.name} is {shown(value)}"
+                raise InputError(f"the file says {what}; expected several")
             positional.extend(value)
         else:
             named[parameter.name] = value

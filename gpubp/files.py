@@ -145,16 +145,16 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 
     Raises `InputError` where that cannot be; no temporary file is left then.
     """
-    path, temporary = check_writable(path)
+    there, temporary = check_writable(path)
     try:
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        if there.exists():
+            shutil.copymode(there, temporary)
+        os.replace(temporary, there)
+        _sync_folder(there.parent)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}") from error
     finally:
@@ -162,19 +162,22 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Return a file's path and that of a temporary one beside it; `InputError` unless it can be.
+    """Return a file's real path and that of a temporary one beside it.
 
-    >>> check_writable("no-such-folder/net")
+    Raises `InputError` unless a file can be made there: a folder, a pipe or a device is none.
+
+    >>> check_writable("no-such-folder/net")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    gpubp.errors.InputError: cannot write no-such-folder/net: there is no folder no-such-folder
+    gpubp.errors.InputError: cannot write no-such-folder/net: there is no folder ...no-such-folder
     """
     try:
-        path = Path(path)
-        if not path.parent.is_dir():
-            raise InputError(f"cannot write {path}: there is no folder {path.parent}")
-        if path.is_dir():
-            raise InputError(f"cannot write {path}: it is a folder")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        there = Path(os.path.realpath(path))  # a link stays one
+        if not there.parent.is_dir():
+            raise InputError(f"cannot write {path}: there is no folder {there.parent}")
+        if there.exists() and not there.is_file():
+            what = "a folder" if there.is_dir() else "no regular file"
+            raise InputError(f"cannot write {path}: it is {what}")
+        temporary = there.with_name(f".{there.name[:40]}.{os.getpid()}.{os.urandom(4).hex()}")
         with open(temporary, "xb"):
             pass
         temporary.unlink()
@@ -182,7 +185,7 @@ def check_writable(path: str | os.PathLike[str]) -> tuple[Path, Path]:
         raise
     except (OSError, TypeError, ValueError) as error:
         raise InputError(f"cannot write {path!r}: {error}") from error
-    return path, temporary
+    return there, temporary
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,8 +17,10 @@ from .checkpoints import BEST, Checkpoints
 from .errors import InputError, whole
 from .files import write_atomically
 from .history import Callback, History, Monitor
+from .saved import PATHS
 from .training import Position, Trainer
 
+_KEPT = "checkpoint:json"
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of an object without a repr of its own
 
 
@@ -104,10 +106,10 @@ class Run:
             raise InputError(f"the checkpoint {path} is incomplete or wrong: {error!r}") from error
 
     def _parse(self, path: Path, description: dict[str, Any], arrays: dict[str, Any]) -> _Found:
-        net, told = self.net, description.get("checkpoint")
-        if told is None:
+        net = self.net
+        if _KEPT not in arrays:
             raise InputError(f"{path} is a model and no checkpoint: load it with gpubp.load")
-        kept = json.loads(told)
+        kept = json.loads(arrays[_KEPT].tobytes())
         self._compare(path, kept["settings"])
         if kept["device"] != net.be.device:
             warnings.warn(
@@ -247,8 +249,9 @@ class Run:
             "callbacks": callbacks,
             "best": self._best,
         }  # fmt: skip
-        told = {"checkpoint": json.dumps(kept)}  # a text: figures of a history may be NaN
-        data = io.encode(net, net.loss, net.epochs, arrays, told)
+        text = json.dumps(kept).encode()  # as bytes: records may be many, and hold NaN
+        arrays[_KEPT] = np.frombuffer(text, dtype=np.uint8)
+        data = io.encode(net, net.loss, net.epochs, arrays)
         name = f"checkpoint-{net.epochs:06d}-{batch:06d}.safetensors"
         write_atomically(self.where.folder / name, data)
         self._written = net.updates
@@ -261,7 +264,7 @@ def _of_network(net: Any) -> dict[str, str]:
     return {
         "layer": repr(net.layer), "inputs": repr(net.inputs), "dtype": net.be.precision,
         "seeds": repr(net.seeds), "members": repr(net.members), "frozen": repr(net.frozen),
-        "path": io.PATHS[0],
+        "path": PATHS[0],
     }  # fmt: skip
 
 

@@ -129,6 +129,6 @@ def _check_types(arrays: Mapping[str, Any], dtype: str) -> None:
 def _prepared(plain: Any) -> Any:
     if plain is None:
         return None
-    from .data.preprocessing import Preprocessing  # type: ignore[import-not-found]
+    from .data.preprocessing import Preprocessing
 
     return Preprocessing.rebuild(plain)

@@ -401,12 +401,13 @@ Change = Callable[[dict[str, Any], dict[str, Any]], Any]
 def broken(whole: Path, folder: Path, change: Change) -> Path:
     """A copy of the last checkpoint with another content, written as gpubp writes."""
     net = gpubp.load(gpubp.Checkpoints(whole).files()[-1])
-    description, arrays = io.read(gpubp.Checkpoints(whole).files()[-1])
-    kept = json.loads(description["checkpoint"])
+    _, arrays = io.read(gpubp.Checkpoints(whole).files()[-1])
     extra = {name: array for name, array in arrays.items() if ":" in name}
+    kept = json.loads(extra["checkpoint:json"].tobytes())
     change(kept, extra)
+    extra["checkpoint:json"] = np.frombuffer(json.dumps(kept).encode(), np.uint8)
     path = folder / "checkpoint-000004-000000.safetensors"
-    path.write_bytes(io.encode(net, net.loss, net.epochs, extra, {"checkpoint": json.dumps(kept)}))
+    path.write_bytes(io.encode(net, net.loss, net.epochs, extra))
     return folder
 
 

@@ -24,7 +24,9 @@ FLOORS: list[set[str]] = [
     {"diagnosis", "data.*", "slots", "describe", "bounds"},
     {"updates"},
     {"bound"},
-    {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress", "arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume", "saved"},
+    {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"}
+    | {"saved"},
+    {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"},
     {"fitting"},
     {"watch", "findings", "health", "plots"},
     {"network"},

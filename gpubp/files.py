@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -152,7 +151,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         if there.exists():
-            shutil.copymode(there, temporary)
+            os.chmod(temporary, stat.S_IMODE(there.stat().st_mode))
         os.replace(temporary, there)
         _sync_folder(there.parent)
     except OSError as error:
@@ -177,7 +176,7 @@ def check_writable(path: str | os.PathLike[str]) -> tuple[Path, Path]:
         if there.exists() and not there.is_file():
             what = "a folder" if there.is_dir() else "no regular file"
             raise InputError(f"cannot write {path}: it is {what}")
-        temporary = there.with_name(f".{there.name[:40]}.{os.getpid()}.{os.urandom(4).hex()}")
+        temporary = there.with_name(f".{there.name[:200]}.{os.getpid()}.{os.urandom(4).hex()}")
         with open(temporary, "xb"):
             pass
         temporary.unlink()

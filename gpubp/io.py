@@ -21,6 +21,7 @@ from .files import read_tensors, tensor_bytes, write_atomically
 from .headers import parse, shown
 from .layers import Layer
 from .losses import Loss
+from .saved import PATHS as PATHS
 from .saved import Saved, examine
 from .version import __version__
 

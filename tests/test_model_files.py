@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 import gpubp
 from gpubp import bounds, files, io
-from tests.hostile import entry, good, model, packed, raw
+from gpubp.data import Preprocessing, Table
+from tests.hostile import entry, good, model, packed, raw, refused
 
 # -- what can be read without a network ----------------------------------------------------------
 
@@ -98,6 +100,28 @@ def test_files_of_format_1_are_read(tmp_path: Path) -> None:
     back = gpubp.load(tmp_path / "net")
     assert all(np.array_equal(back.state_dict()[name], array) for name, array in arrays.items())
     assert (back.loss, back.epochs) == (gpubp.CrossEntropy(), 1)
+
+
+TABLE = Table({"age": np.asarray([20.0, 40.0, 30.0]), "town": np.asarray(["Ulm", "Bonn", "Ulm"]),
+               "bought": np.asarray(["no", "yes", "no"])})  # fmt: skip
+
+
+def test_what_raw_data_went_through_comes_back(tmp_path: Path) -> None:
+    prepared = Preprocessing.fit(TABLE, target="bought")
+    net = gpubp.Network(gpubp.MLP([4], 2), inputs=prepared.width)
+    assert net.preprocessing is net.classes is None
+    net.preprocessing = prepared
+    net.save(tmp_path / "net")
+    for back in (gpubp.load(tmp_path / "net"), pickle.loads(pickle.dumps(net))):
+        assert back.preprocessing == prepared
+        assert back.classes == net.classes == ["no", "yes"]
+
+
+def test_preprocessing_that_cannot_be_is_told(tmp_path: Path) -> None:
+    description, arrays = good()
+    plain = Preprocessing.fit(TABLE, target="bought").plain()
+    plain["inputs"][0]["scale"] = "wide"
+    refused(tmp_path / "net", model({**description, "preprocessing": plain}, arrays), "scale")
 
 
 # -- what no file holds --------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Bound:
         self._lead: Shape = () if self.members is None else (self.members,)
         with self.be.activate():
             self.arrays = Arrays(self.be, self.spec, self.seeds, self._lead, weights)
-            self._pass = Pass(self.be, self._keys())
+            self._pass = Pass(self.be, self._keys)
             self._run = Run(self._pass, "", self.arrays.state, self.spec)
             self.steps = Updates(self.be, self.arrays, self._pass, self._lead)
 
@@ -78,7 +78,7 @@ class Bound:
     def take_seed(self, seed: int) -> None:
         """Draw random bits as the network of that seed from now on; the weights stay."""
         self.seeds = [seed]
-        self._pass.keys = self._keys()
+        self._pass.keys = self._keys
 
     # -- arrays by name ------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ and booleans become float32 in a float32 network.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def numbers(be: Backend, x: Any, name: str) -> Array:
     """
     if not isinstance(x, np.ndarray) and not be.owns(x):
         x = _host(be, x, name)
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+    if type(x) is not np.ndarray and _masked(x):
         raise InputError(f"{name} has masked elements; fill them, as with {name}.filled(value)")
     if isinstance(x, np.ndarray):
         real = x.dtype.kind in "buif"
@@ -185,6 +186,12 @@ def like(given: Any, be: Backend, result: Array) -> Any:
 
     on_host = int(given.__dlpack_device__()[0]) == 1
     return array_namespace(given).from_dlpack(be.to_numpy(result) if on_host else result)
+
+
+def _masked(x: Any) -> bool:
+    if "numpy.ma" not in sys.modules:  # then nobody has made one, and it takes time to load
+        return False
+    return isinstance(x, np.ma.MaskedArray) and bool(np.ma.is_masked(x))
 
 
 def _host(be: Backend, x: Any, name: str) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,18 +16,25 @@ from .storage import Spec, Views
 class Pass:
     """What all layers share in one pass: `keys` are `(..., 1, 1)`, one per member.
 
+    A function that returns the keys will do: it is called when the first random bits are drawn.
     `pending` holds the new running state of the pass by path; the network writes it after a step
     that is finite, and nobody does in inference. `first_row` is where a part of a batch begins.
     """
 
     be: Backend
-    keys: Array
+    keys: Array | Callable[[], Array]
     training: bool = False
     step: int = 0
     wants_input_gradient: bool = False
     pending: dict[str, Array] = field(default_factory=dict)
     replaying: bool = False
     first_row: int = 0
+
+    def key(self) -> Array:
+        """Return the keys."""
+        if callable(self.keys):
+            self.keys = self.keys()
+        return self.keys
 
 
 class State:
@@ -109,7 +116,7 @@ class Run:
         shared = self._shared
         number = zlib.crc32(f"{self.path}{self._use}/{stream}".encode())
         step = shared.step & 0xFFFFFFFF
-        return shared.be.bits(*shape, shared.keys, number, step, shared.first_row)
+        return shared.be.bits(*shape, shared.key(), number, step, shared.first_row)
 
     def put(self, name: str, value: Array) -> None:
         """Hand in the next value of running state `name`; it counts after a finite step."""

@@ -32,7 +32,7 @@ def all_of(net: gpubp.Network) -> dict[str, bytes]:
     """Every array of a network as it is."""
     be, steps = net.be, net.steps
     named = {**net.state_dict(), **{f"slot {k}": a for k, a in steps.slots.arrays.items()}}
-    named |= {"theta": net.theta, "keys": net._pass.keys}
+    named |= {"theta": net.theta, "keys": net._pass.key()}
     found = {name: np.asarray(be.to_numpy(array)).tobytes() for name, array in named.items()}
     return found | {"lost": steps.lost.tobytes(), "halted": steps.halted.tobytes()}
 

@@ -1,0 +1,127 @@
+"""The first row of a table as text: what separates entries, and the names of the columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ..errors import InputError
+from .csv_rows import fault, field_limit, reader
+from .limits import COLUMNS, ROW
+from .texts import BLANKS, number
+
+DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+"""What is looked for in the header where no delimiter is given."""
+
+_LINE = re.compile(r'(?:[^"\r\n]++|"[^"]*+")*+')  # possessive: no way back, no time lost on it
+
+
+class Header(NamedTuple):
+    """The names of the columns, and the character between entries."""
+
+    names: list[str]
+    delimiter: str
+
+
+def header(name: str, chunks: Iterable[str], delimiter: str | None = None) -> Header:
+    """Return what the first row of the file `name` says.
+
+    >>> header("a.csv", ["a;b\\n1;2\\n"])
+    Header(names=['a', 'b'], delimiter=';')
+    """
+    line = _first_record(name, iter(chunks))
+    bare = re.sub(r'"[^"]*"', "", line)  # what stands in quotes separates nothing
+    delimiter = _sniffed(name, bare) if delimiter is None else checked_delimiter(delimiter)
+    _check_width(name, bare.count(delimiter) + 1)  # before a text is made of each
+    try:
+        with field_limit():
+            row = next(reader(io.StringIO(line, newline=""), delimiter))
+    except csv.Error as error:
+        raise InputError(f"{name}: the header: {fault(error)}") from error
+    _check_width(name, len(row))
+    names = [each.strip(BLANKS) for each in row]
+    _check_names(name, names)
+    return Header(names, delimiter)
+
+
+def checked_delimiter(delimiter: str) -> str:
+    r"""Return the character between entries; `\t` as typed in a shell is a tab.
+
+    >>> checked_delimiter(r"\t")
+    '\t'
+    """
+    if delimiter == r"\t":
+        return "\t"
+    good = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter.isascii()
+    if not good or delimiter.isalnum() or delimiter in '"\r\n\0.+-_':
+        raise InputError(
+            f"delimiter is {delimiter!r}; expected one character such as ',', ';', '\\t' or '|'"
+        )
+    return delimiter
+
+
+def _first_record(name: str, chunks: Iterator[str]) -> str:
+    """The first line that is not blank, and those after it while a quote is open."""
+    text = ""
+    for chunk in chunks:
+        text = (text + chunk).lstrip("\r\n")
+        end = _end(text)
+        if end is not None:
+            return text[:end]
+        if len(text) > ROW:
+            raise InputError(
+                f"{name} has no row of column names: its first row is longer than {ROW} characters"
+            )
+    if not text:
+        raise InputError(f"{name} is empty; expected a row of column names, and rows below it")
+    return text
+
+
+def _end(text: str) -> int | None:
+    """Where the first line ends that does not end in quotes."""
+    end = _LINE.match(text).end()  # type: ignore[union-attr]  # matches nothing, too
+    return end if text[end : end + 1] in ("\r", "\n") else None
+
+
+def _sniffed(name: str, bare: str) -> str:
+    counts = Counter({each: bare.count(each) for each in DELIMITERS if each in bare})
+    if not counts:
+        return ","  # one column
+    (best, most), *others = counts.most_common(2)
+    if others and others[0][1] == most:
+        found = f"{DELIMITERS[best]} or {DELIMITERS[others[0][0]]}"
+        raise InputError(
+            f"{name}: the header does not tell whether {found} separates entries; "
+            f"give delimiter={best!r}"
+        )
+    return best
+
+
+def _check_width(name: str, width: int) -> None:
+    if width > COLUMNS:
+        raise InputError(
+            f"{name} has {width} columns, {COLUMNS} are the most that are read; save it as .npy"
+        )
+
+
+def _check_names(file: str, names: list[str]) -> None:
+    if all(number(name) is not None for name in names):
+        raise InputError(
+            f"{file} has no row of column names: its first row holds only numbers, "
+            f"{', '.join(names[:3])}, ...; write one above it, such as "
+            f"{','.join(f'x{k}' for k in range(1, min(len(names), 3) + 1))},..."
+        )
+    if "" in names:
+        place = names.index("") + 1
+        index = " (an index that pandas wrote? write with index=False)" if place == 1 else ""
+        raise InputError(f"{file}: column {place} of {len(names)} has no name{index}; give it one")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        places = [k + 1 for k, name in enumerate(names) if name == twice[0]]
+        raise InputError(
+            f"{file}: columns {places[0]} and {places[1]} are both called {twice[0]!r}; rename one"
+        )

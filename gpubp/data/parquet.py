@@ -1,0 +1,169 @@
+"""Tables in parquet files, by pyarrow: numbers, truth values, texts and categories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import InputError
+from .columns import Column, forced
+from .files import FAULTS, checked_path, opened
+from .limits import COLUMNS, check_size, quarter
+from .table import Table
+from .texts import Texts
+
+_BATCH = 1 << 16  # rows converted at once
+_LONGEST = 1 << 26  # bytes of the description of a file, and of a text in it
+_REMEDY = "read a part of it, or save it as .npy, which is mapped and not read"
+
+
+def read_parquet(
+    path: str | os.PathLike[str], text: Iterable[str] = (), numeric: Iterable[str] = ()
+) -> Table:
+    """Return the table of a parquet file: numbers and truth values as float64, texts as they are.
+
+    A decimal is rounded to float64, and so is a whole number above 2**53. `text` makes texts of
+    numbers, `numeric` makes numbers of texts. Needs pyarrow (`pip install 'gpubp[data]'`).
+
+    >>> read_parquet("no-such-file.parquet")
+    Traceback (most recent call last):
+    gpubp.errors.InputError: there is no file no-such-file.parquet
+    """
+    name = checked_path(path)
+    with opened(name) as file:
+        pyarrow = _pyarrow(name)
+        try:
+            return _table(file, name, text, numeric)
+        except (pyarrow.ArrowException, *FAULTS, KeyError, IndexError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
+            why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise InputError(f"{name} is not a readable parquet file: {why}") from error
+
+
+def _pyarrow(name: str) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(
+            f"{name}: parquet files need pyarrow; install it by pip install 'gpubp[data]'"
+        ) from error
+    return pyarrow
+
+
+def _table(file: BinaryIO, name: str, text: Iterable[str], numeric: Iterable[str]) -> Table:
+    import pyarrow.parquet as pq
+
+    limits = {"thrift_string_size_limit": _LONGEST, "thrift_container_size_limit": 10 * COLUMNS}
+    first = pq.ParquetFile(file, **limits)
+    schema = first.schema_arrow
+    _check_sizes(first.metadata, os.fstat(file.fileno()).st_size, name)
+    _check_names(schema.names, name)
+    kinds = forced(name, schema.names, text, numeric)
+    is_text = {field.name: _is_text(field, name) for field in schema}
+    columns = [
+        Column(each, name, kinds.get(each, "text" if texts else "numeric"))
+        for each, texts in is_text.items()
+    ]
+    # A text that stands in every row lies in the file once, and so it is to lie in memory.
+    repeated = [each for each, texts in is_text.items() if texts]
+    parts = pq.ParquetFile(file, metadata=first.metadata, read_dictionary=repeated, **limits)
+    for batch in parts.iter_batches(batch_size=_BATCH):
+        for column, cells in zip(columns, batch.columns, strict=True):
+            column.add(_Cells(cells))
+        check_size(sum(column.bytes for column in columns), quarter(), name, _REMEDY)
+    return Table({column.name: column.result() for column in columns}, name)
+
+
+def _check_sizes(metadata: Any, there: int, name: str) -> None:
+    rows, width = metadata.num_rows, metadata.num_columns
+    if not 0 < width <= COLUMNS:
+        raise InputError(f"{name} has {width} columns; expected 1 to {COLUMNS}")
+    if rows < 1:
+        raise InputError(f"{name} has {rows} rows; expected at least one")
+    check_size(8 * rows * width, quarter(), name, _REMEDY)
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    if sum(group.num_rows for group in groups) != rows or min(g.num_rows for g in groups) < 0:
+        raise InputError(f"{name} has {rows} rows, and its parts have others; it is damaged")
+    for group in groups:
+        for k in range(group.num_columns):
+            chunk = group.column(k)
+            if not 0 <= chunk.total_compressed_size <= there:
+                raise InputError(
+                    f"{name} claims {chunk.total_compressed_size} bytes for column "
+                    f"{chunk.path_in_schema!r}, and has {there}; it is not complete, or damaged"
+                )
+            check_size(chunk.total_uncompressed_size, quarter(), name, _REMEDY)
+
+
+def _check_names(names: list[str], name: str) -> None:
+    if "" in names:
+        raise InputError(f"{name}: column {names.index('') + 1} has no name; give it one")
+    twice = next((each for k, each in enumerate(names) if each in names[:k]), None)
+    if twice is not None:
+        raise InputError(f"{name} has two columns {twice!r}; rename one")
+
+
+def _is_text(field: Any, name: str) -> bool:
+    """Whether a column holds texts; `InputError` unless texts, numbers or truth values."""
+    from pyarrow import types
+
+    kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return True
+    numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    if numbers or types.is_boolean(kind) or types.is_null(kind):
+        return False
+    remedy = "leave it away, or save it as numbers or texts"
+    if types.is_temporal(kind):
+        remedy = "save it as a number, such as days or seconds"
+    elif types.is_nested(kind):
+        remedy = "save each of its parts as a column of its own"
+    raise InputError(
+        f"{name}: column {field.name!r} holds {kind}; expected numbers, truth values or texts: "
+        f"{remedy}"
+    )
+
+
+class _Cells:
+    """Entries of a column as pyarrow holds them."""
+
+    def __init__(self, cells: Any) -> None:
+        from pyarrow import types
+
+        self.cells = cells
+        self.is_dictionary = types.is_dictionary(cells.type)
+        kind = cells.type.value_type if self.is_dictionary else cells.type
+        self.are_texts = not (
+            types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+            or types.is_boolean(kind) or types.is_null(kind)
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def numbers(self) -> Any:
+        """Return float64 `(n,)`, NaN where missing; None if a text is no number."""
+        if self.are_texts:
+            return Texts([entry or "" for entry in self.texts()]).numbers()
+        import pyarrow
+
+        cells = self.cells.dictionary_decode() if self.is_dictionary else self.cells
+        return cells.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+    def texts(self) -> list[str | None]:
+        """Return texts as they are, numbers as Python writes them, None where missing."""
+        if not self.is_dictionary:
+            return [_text(each) for each in self.cells.to_pylist()]
+        known = np.asarray([*map(_text, self.cells.dictionary.to_pylist()), None], dtype=object)
+        places = self.cells.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)
+        texts: list[str | None] = known[places].tolist()
+        return texts
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or value != value else str(value)

@@ -8,6 +8,7 @@ from .table import Arrays, Table
 
 if TYPE_CHECKING:
     from .preprocessing import Preprocessing
+    from .reading import read
 
 __all__ = [
     "Arrays",
@@ -17,14 +18,15 @@ __all__ = [
     "class_weights",
     "digits",
     "folds",
+    "read",
     "split",
 ]
 
-_LAZY = {"Preprocessing": "preprocessing"}
+_LAZY = {"Preprocessing": "preprocessing", "read": "reading"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
+    if name in _LAZY:  # brings much that the digits do not need
         from importlib import import_module
 
         return getattr(import_module(f"gpubp.data.{_LAZY[name]}"), name)

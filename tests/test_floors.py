@@ -30,7 +30,7 @@ FLOORS: list[set[str]] = [
     {"fitting"},
     {"watch", "findings", "health", "plots"},
     {"network"},
-    {"check.*"},
+    {"check.*", "interchange.*"},
     {"cli.*", "__main__"},
 ]  # fmt: skip
 CLI = len(FLOORS) - 1

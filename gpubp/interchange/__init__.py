@@ -1,0 +1,22 @@
+"""Networks for other programs and from them: torch's weights.
+
+`to_torch_state`, `from_torch_state`, `to_torch_file` and `from_torch_file` exchange weights with a
+module of torch of the same structure; how layers and arrays are called there stands in
+`gpubp.interchange.torch_names`. `network_from_torch_state` makes the network, too. torch itself is
+never imported.
+"""
+
+from __future__ import annotations
+
+from .torch_files import from_torch_file, read_torch_file, to_torch_file
+from .torch_networks import network_from_torch_state
+from .torch_state import from_torch_state, to_torch_state
+
+__all__ = [
+    "from_torch_file",
+    "from_torch_state",
+    "network_from_torch_state",
+    "read_torch_file",
+    "to_torch_file",
+    "to_torch_state",
+]

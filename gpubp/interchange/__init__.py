@@ -1,13 +1,15 @@
-"""Networks for other programs and from them: torch's weights.
+"""Networks for other programs and from them: torch's weights, ONNX.
 
 `to_torch_state`, `from_torch_state`, `to_torch_file` and `from_torch_file` exchange weights with a
 module of torch of the same structure; how layers and arrays are called there stands in
-`gpubp.interchange.torch_names`. `network_from_torch_state` makes the network, too. torch itself is
-never imported.
+`gpubp.interchange.torch_names`. `network_from_torch_state` makes the network, too. `to_onnx` writes
+a model for any runtime of ONNX. Neither library is imported before it is needed, and torch never
+is.
 """
 
 from __future__ import annotations
 
+from .onnx_export import to_onnx
 from .torch_files import from_torch_file, read_torch_file, to_torch_file
 from .torch_networks import network_from_torch_state
 from .torch_state import from_torch_state, to_torch_state
@@ -17,6 +19,7 @@ __all__ = [
     "from_torch_state",
     "network_from_torch_state",
     "read_torch_file",
+    "to_onnx",
     "to_torch_file",
     "to_torch_state",
 ]

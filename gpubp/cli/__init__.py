@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import GpubpError, InputError
-from . import check, info, train
+from . import check, export, info, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"gpubp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, check, info):
+    for module in (train, check, export, info):
         module.add_to(commands)
     try:
         options = parser.parse_args(arguments)

@@ -88,7 +88,7 @@ def test_an_interrupt_keeps_and_saves_the_network(
 ) -> None:
     from gpubp import training
 
-    def interrupted(self: Any, number: int, interrupts: Any) -> dict[str, Any]:
+    def interrupted(self: Any, number: int, interrupts: Any, position: Any) -> dict[str, Any]:
         if number == 2:
             raise KeyboardInterrupt
         return epoch(self, number, interrupts)

@@ -8,6 +8,7 @@ from typing import Any
 from .errors import InputError, whole
 from .history import Callback
 from .losses import Loss
+from .source import Source
 
 
 def check_counts(least: int, **counts: Any) -> None:
@@ -57,9 +58,11 @@ def _around(works: Sequence[int], given: int) -> str:
 
 
 def pair(validation: Any) -> tuple[Any, Any]:
-    """Return `(x, y)` if that is what it is."""
+    """Return `(x, y)` if that is what it is, `(source, None)` of a source."""
+    if isinstance(validation, Source):
+        return validation, None
     if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise InputError("validation: give a pair (x, y)")
+        raise InputError("validation: give a pair (x, y), or a source such as gpubp.data.Rows")
     return validation[0], validation[1]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,22 +30,36 @@ def figures(net: Bound, x: Array, t: Array, w: Array | None, loss: Loss) -> dict
     The loss is weighted as its mean is, class weights included, the others by `w` alone. A list
     of figures, one for each member, in an ensemble.
     """
+    parts = ((y, t[start:stop, ...], None if w is None else w[start:stop, ...])
+             for y, start, stop in _blocks(net, x))  # fmt: skip
+    return figures_of(net, parts, loss, lambda: _variance(net, t, w))
+
+
+def figures_of(
+    net: Bound,
+    parts: Iterable[tuple[Array, Array, Array | None]],
+    loss: Loss,
+    variance: Callable[[], float],
+) -> dict[str, Any]:
+    """Return the same of raw outputs, targets and weights that come in parts.
+
+    `variance` is that of all targets; it is asked for after the last part, and for `r2` alone.
+    """
     be = net.be
     mean, right, errors = Mean(net), Mean(net), Mean(net)
-    for y, start, stop in _blocks(net, x):
-        t_b, w_b = t[start:stop, ...], None if w is None else w[start:stop, ...]
-        count = stop - start if w_b is None else float(be.xp.sum(w_b))
-        weight = float(loss.weight(be, t_b, w_b))
-        value, _ = loss.value_and_delta(be, y, t_b, w_b, total=1.0)  # the sum
+    for y, t, w in parts:
+        count = float(t.shape[0]) if w is None else float(be.xp.sum(w))
+        weight = float(loss.weight(be, t, w))
+        value, _ = loss.value_and_delta(be, y, t, w, total=1.0)  # the sum
         mean.add_sum(value, weight)
         if loss.classifies:
-            right.add_sum(_sum(net, _hits(net, loss, y, t_b), w_b), count)
+            right.add_sum(_sum(net, _hits(net, loss, y, t), w), count)
         else:
-            e = loss.predicted(be, y, int(t_b.shape[-1])) - t_b
-            errors.add_sum(_sum(net, e * e, w_b), count)
+            e = loss.predicted(be, y, int(t.shape[-1])) - t
+            errors.add_sum(_sum(net, e * e, w), count)
     if loss.classifies:
         return {"loss": mean.result(), "accuracy": right.result()}
-    return {"loss": mean.result(), "r2": _r2(net, errors, t, w)}
+    return {"loss": mean.result(), "r2": _r2(net, errors, variance())}
 
 
 class Mean:
@@ -119,12 +133,16 @@ def _hits(net: Bound, loss: Loss, y: Array, t: Array) -> Array:
     return xp.astype(classes == wanted, y.dtype)[..., None]
 
 
-def _r2(net: Bound, errors: Mean, t: Array, w: Array | None) -> Any:
-    """1 - (mean squared error) / (variance), both over all outputs together."""
+def _variance(net: Bound, t: Array, w: Array | None) -> float:
+    """The mean squared distance of targets from their mean, over all outputs together."""
     host = net.be.to_numpy(t).astype(float)
     weights = None if w is None else net.be.to_numpy(w)[:, 0]
     centre = np.average(host, axis=0, weights=weights)
-    variance = np.average(((host - centre) ** 2).mean(axis=-1), weights=weights)
+    return float(np.average(((host - centre) ** 2).mean(axis=-1), weights=weights))
+
+
+def _r2(net: Bound, errors: Mean, variance: float) -> Any:
+    """1 - (mean squared error) / variance."""
     if not variance > 0.0:
         return float("nan") if net.members is None else [float("nan")] * net.members
     r2: Any = (1.0 - np.asarray(errors.result()) / variance).tolist()

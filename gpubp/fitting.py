@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import evaluation, inputs, restarts
+from . import evaluation, inputs, restarts, streaming
 from .arguments import check_callbacks, check_counts, check_keep, check_rest, pair, record_names
 from .bound import Bound
 from .checkpoints import Checkpoints, check_checkpoint
@@ -24,6 +24,8 @@ from .optimizers import optimizer as named_optimizer
 from .progress import Bar
 from .restarts import Restarts
 from .resume import Run
+from .source import Source
+from .streaming import Feed, StreamTrainer
 from .training import Data, Trainer
 
 
@@ -63,14 +65,14 @@ class Fitting(Bound):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         loss: str | Loss = "cross_entropy",
         optimizer: str | Optimizer | None = None,
         epochs: int = 10,
         batch_size: int | None = 32,
         micro_batch: int | None = None,
-        validation: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | Source | None = None,
         sample_weight: Any = None,
         shuffle: bool = True,
         shuffle_seed: int = 0,
@@ -93,6 +95,10 @@ class Fitting(Bound):
         sees the smaller ones). `shuffle_seed` fixes the order of the examples in every epoch,
         `shuffle=False` keeps it as it is. With `sample_weight` `(n,)` a mean loss is
         sum(w l) / sum(w).
+
+        What need not be in memory at once comes as a source, `gpubp.data.Rows` or `Stream`, in the
+        place of `x` and `y`, or of the pair `validation`. Its rows are looked at when they are
+        read; what was learned before an error there is kept.
 
         `validation=(x, y)` adds `val_loss` and `val_accuracy` or `val_r2` to each record;
         `history["loss"]` is the mean per example over the epoch's batches as they were met.
@@ -127,18 +133,22 @@ class Fitting(Bound):
         check_callbacks(callbacks)
         where = check_checkpoint(checkpoint, every, resume)
         with self.be.activate():
-            data = self._data(x, y, sample_weight, chosen, check_finite, "")
+            data = self._data(x, y, sample_weight, chosen, check_finite, "", self.epochs)
             held_out = None
             if validation is not None:
                 held = pair(validation)
                 held_out = self._data(*held, None, chosen, check_finite, "validation ")
-            size, seed = batch_size or data.n, shuffle_seed if shuffle else None
-            check_rest(self.spec.least_rows, data.n, size, micro_batch)
-            batches = -(-data.n // min(size, data.n))
-            self.steps.check(method, epochs * batches)
             if not method.stepwise:
-                check_search(self, data.n, batch_size, micro_batch)
-            train = Trainer if method.stepwise else LineSearchTrainer
+                check_search(self, data, batch_size, micro_batch)
+            streaming.check(self, data, held_out, epochs, batch_size, micro_batch)
+            size, seed = batch_size or data.n or 1, shuffle_seed if shuffle else None
+            updates = None  # how many there will be
+            if data.n is not None:
+                check_rest(self.spec.least_rows, data.n, size, micro_batch)
+                updates = epochs * -(-data.n // min(size, data.n))
+                self.steps.check(method, updates)
+            over = StreamTrainer if isinstance(data, Feed) else Trainer
+            train = over if method.stepwise else LineSearchTrainer
             trainer = train(self, data, chosen, method, size, seed, micro_batch)
             run = None
             if where is not None:
@@ -150,7 +160,7 @@ class Fitting(Bound):
                 run = Run(where, self, trainer, callbacks, settings, names, resume)
                 epochs = run.epochs_left(epochs)
             self._begin(chosen, held_out is not None, callbacks)
-            trainer.bar = Bar(epochs * batches, progress)
+            trainer.bar = Bar(updates, progress)
             try:
                 self._epochs(trainer, epochs, held_out, callbacks, run)
             finally:
@@ -168,6 +178,8 @@ class Fitting(Bound):
     def _restart(self, count: int, keep: str, how: dict[str, Any]) -> History:
         """Train `count` networks as `how` says; become the best of them."""
         restarts.check(self, count)
+        judged = how["x"] if how["validation"] is None else how["validation"]
+        streaming.check_passes(judged, how["epochs"] + 1, "restarts: with the choice, Stream")
         together = restarts.ensemble(self, count)
         try:
             together.fit(**how)
@@ -179,8 +191,9 @@ class Fitting(Bound):
         return self.history
 
     def _choose(self, together: Any, keep: str, how: dict[str, Any]) -> None:
-        x, y = how["validation"] or (how["x"], how["y"])
-        w = None if how["validation"] else how["sample_weight"]
+        held = how["validation"]
+        x, y = (how["x"], how["y"]) if held is None else pair(held)
+        w = how["sample_weight"] if held is None else None
         losses = together.evaluate(x, y, sample_weight=w)["loss"]
         self.restarts = restarts.outcome(together, losses, keep)
         self._become(together, self.restarts.best)
@@ -221,7 +234,7 @@ class Fitting(Bound):
         self,
         trainer: Trainer,
         epochs: int,
-        held_out: Data | None,
+        held_out: Data | Feed | None,
         callbacks: Sequence[Callback],
         run: Run | None,
     ) -> None:
@@ -236,9 +249,7 @@ class Fitting(Bound):
                 record = {"epoch": self.epochs + 1, **trained, "lr": self.steps.rates()}
                 self.epochs += 1
                 if held_out is not None:
-                    found = evaluation.figures(
-                        self, held_out.x, held_out.t, held_out.w, trainer.loss
-                    )
+                    found = self._figures(held_out, trainer.loss)
                     record |= {f"val_{name}": figure for name, figure in found.items()}
                 self.history.records.append(record)
                 trainer.bar.show(record)
@@ -251,7 +262,14 @@ class Fitting(Bound):
                 if run is not None:
                     run.after_epoch(record, self.epochs == last or bool(self.history.stopped))
 
-    def _data(self, x: Any, y: Any, w: Any, loss: Loss, check_finite: bool, which: str) -> Data:
+    def _figures(self, data: Data | Feed, loss: Loss) -> dict[str, Any]:
+        if isinstance(data, Feed):
+            return streaming.figures(self, data, loss)
+        return evaluation.figures(self, data.x, data.t, data.w, loss)
+
+    def _data(
+        self, x: Any, y: Any, w: Any, loss: Loss, check_finite: bool, which: str, epoch: int = 0
+    ) -> Data | Feed:
         be, width = self.be, self.spec.shape[-1]
         loss.check(width)
         if loss.targets in ("labels", "soft") and width == 1:
@@ -259,6 +277,10 @@ class Fitting(Bound):
                 "cross-entropy over one output is zero whatever it is: use binary_cross_entropy "
                 "for yes or no, mean_squared_error for numbers, or an output for each class"
             )
+        if isinstance(x, Source):
+            return streaming.feed(self, x, y, w, loss, check_finite, which, epoch)
+        if y is None:
+            raise InputError("there are no targets: give y, or a source such as gpubp.data.Rows")
         examples = inputs.features(be, x, self.inputs, f"{which}x", self.spec.categories)
         n = int(examples.shape[0])
         t = loss.read(be, y, width, n, f"{which}y")

@@ -117,8 +117,10 @@ def targets(
     return be.asarray(y)
 
 
-def weights(be: Backend, w: Any, n: int) -> Array | None:
+def weights(be: Backend, w: Any, n: int, rows: Any = None) -> Array | None:
     """Return example weights as a column `(n, 1)`, or None.
+
+    `rows` are the numbers of these examples where they are a part, which may weigh nothing.
 
     >>> import gpubp
     >>> weights(gpubp.select("cpu"), [1, 3], 2).tolist()
@@ -130,16 +132,18 @@ def weights(be: Backend, w: Any, n: int) -> Array | None:
     if tuple(w.shape) not in ((n,), (n, 1)):
         raise InputError(f"sample_weight has shape {tuple(w.shape)}; expected ({n},)")
     w = be.asarray(w)
-    finite(be, w, "sample_weight")
+    finite(be, w, "sample_weight", rows)
     _check_range(be, w, 0.0, float("inf"), "sample_weight")
     total = float(be.xp.sum(w))
-    if not 0.0 < total < float("inf"):
+    if (rows is None and not total > 0.0) or total == float("inf"):
         raise InputError(f"sample_weight adds up to {total:g}; expected a finite sum above zero")
     return be.xp.reshape(w, (n, 1))
 
 
-def finite(be: Backend, x: Array, name: str) -> None:
+def finite(be: Backend, x: Array, name: str, rows: Any = None) -> None:
     """Raise `InputError` that names the first NaN or infinity of `x`; block by block.
+
+    `rows` are the numbers of the rows where these are not 0, 1, ...
 
     >>> import gpubp
     >>> finite(gpubp.select("cpu"), np.asarray([[1.0, float("nan")]]), "x")
@@ -148,19 +152,20 @@ def finite(be: Backend, x: Array, name: str) -> None:
     """
     if x.ndim == 0:
         x = x[None]
-    rows = max(1, _BLOCK // max(1, int(np.prod(x.shape[1:]))))
+    size = max(1, _BLOCK // max(1, int(np.prod(x.shape[1:]))))
     xp = np if isinstance(x, np.ndarray) else be.xp
     if not xp.isdtype(x.dtype, "real floating"):
         return
-    for start in range(0, x.shape[0], rows):
-        block = x[start : min(start + rows, x.shape[0]), ...]
+    for start in range(0, x.shape[0], size):
+        block = x[start : min(start + size, x.shape[0]), ...]
         if isinstance(x, np.memmap):  # not converted yet: 1e300 is an infinity in float32
             block = block.astype(be.precision)
         if bool(xp.all(xp.isfinite(block))):
             continue
         host = np.asarray(block) if isinstance(x, np.ndarray) else be.to_numpy(block)
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
-        where = ", ".join(map(str, (first[0] + start, *first[1:])))
+        row = first[0] + start if rows is None else int(rows[first[0] + start])
+        where = ", ".join(map(str, (row, *first[1:])))
         message = f"{name}[{where}] is {host[first]}; clean the data or replace what is missing"
         raise InputError(message)
 

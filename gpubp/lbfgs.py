@@ -18,7 +18,7 @@ from .evaluation import Mean
 from .interrupts import Interrupts
 from .linesearch import Point, Search
 from .optimizers import LBFGS
-from .training import Position, Trainer
+from .training import Data, Position, Trainer
 
 
 class LineSearchTrainer(Trainer):
@@ -181,11 +181,13 @@ def _two_by_two(pairs: list[Array]) -> list[tuple[Array, Array]]:
     return list(zip(pairs[::2], pairs[1::2], strict=True))
 
 
-def check_search(net: Bound, n: int, batch_size: int | None, micro_batch: int | None) -> None:
-    """Raise `InputError` unless a network and a size of batches are for `LBFGS`."""
+def check_search(net: Bound, data: Any, batch_size: int | None, micro_batch: int | None) -> None:
+    """Raise `InputError` unless a network, its data and a size of batches are for `LBFGS`."""
     if net.members is not None:
         raise InputError("LBFGS trains one network, not an ensemble of members")
-    if batch_size is not None and batch_size < n:
-        raise InputError(f"LBFGS: batch_size is {batch_size}; expected None, all {n} examples")
+    if not isinstance(data, Data):
+        raise InputError("LBFGS takes all examples in one go, from memory: give arrays, no source")
+    if batch_size is not None and batch_size < data.n:
+        raise InputError(f"LBFGS: batch_size is {batch_size}; expected None, all {data.n} examples")
     if micro_batch is not None:
         raise InputError("LBFGS takes all examples in one go: leave micro_batch out")

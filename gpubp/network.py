@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import evaluation, inputs, io, pickling
+from . import evaluation, inputs, io, pickling, streaming
 from .backend import Backend
 from .errors import DeviceError, InputError
 from .fitting import Fitting
 from .layers import Layer
 from .losses import Loss
 from .losses import loss as named_loss
+from .source import Source
 
 
 class Network(Fitting):
@@ -71,7 +72,8 @@ class Network(Fitting):
     def predict(self, x: Any) -> Any:
         """Return the raw output `(n, *out)` (an ensemble: `(members, n, *out)`) in inference mode.
 
-        Out comes the kind of array that went in.
+        Out comes the kind of array that went in, of a source (`gpubp.data.Rows` or `Stream`) one
+        of NumPy with its rows in order.
 
         >>> import gpubp
         >>> gpubp.Network(gpubp.Linear(1, W="ones"), inputs=2).predict([[1, 2]])
@@ -95,6 +97,8 @@ class Network(Fitting):
 
     def _infer(self, x: Any, last: Any) -> Any:
         with self.be.activate():
+            if isinstance(x, Source):
+                return streaming.outputs(self, x, last)
             examples = inputs.features(self.be, x, self.inputs, "x", self.spec.categories)
             return inputs.like(x, self.be, evaluation.outputs(self, examples, last))
 
@@ -107,13 +111,14 @@ class Network(Fitting):
         return self.loss
 
     def evaluate(
-        self, x: Any, y: Any, *, loss: str | Loss | None = None, sample_weight: Any = None
+        self, x: Any, y: Any = None, *, loss: str | Loss | None = None, sample_weight: Any = None
     ) -> dict[str, Any]:
         """Return the mean `loss` per example, and `accuracy` for classes or `r2` for numbers.
 
         `r2` is that of what the loss says is predicted: exp(z) for `Poisson`, the means for
         `GaussianNLL`, the output nearest to the median for several quantiles, else the output.
-        `loss` is that of `fit` where none is given. In an ensemble each figure is a list.
+        `loss` is that of `fit` where none is given. In an ensemble each figure is a list. A source
+        (`gpubp.data.Rows` or `Stream`) takes the place of `x`, `y` and `sample_weight`.
 
         >>> import gpubp
         >>> net = gpubp.Network(gpubp.Linear(1, W="ones"), inputs=1)
@@ -125,8 +130,7 @@ class Network(Fitting):
         chosen = named_loss(loss) if loss is not None else self.loss
         assert chosen is not None
         with self.be.activate():
-            data = self._data(x, y, sample_weight, chosen, True, "")
-            return evaluation.figures(self, data.x, data.t, data.w, chosen)
+            return self._figures(self._data(x, y, sample_weight, chosen, True, ""), chosen)
 
     # -- files ---------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from .errors import InputError, whole
 from .files import write_atomically
 from .history import Callback, History, Monitor
 from .saved import PATHS
+from .streaming import Feed
 from .training import Position, Trainer
 
 _KEPT = "checkpoint:json"
@@ -270,8 +271,8 @@ def _of_network(net: Any) -> dict[str, str]:
 
 def _fingerprint(trainer: Trainer) -> str:
     """The number of examples, and a checksum of some of them, or what a source says of itself."""
-    if trainer.data is None:
-        return "a stream"
+    if isinstance(trainer.data, Feed):
+        return trainer.data.source.told()
     data, parts = trainer.data, [trainer.data.x, trainer.data.t, trainer.data.w]
     rows = np.unique(np.linspace(0, data.n - 1, 64).astype(np.int64))
     be, crc = trainer.net.be, 0

@@ -52,6 +52,12 @@ def generator(seed: int, path: str) -> Any:
     return np.random.Generator(np.random.Philox(child))
 
 
+def shuffler(seed: int, epoch: int) -> Any:
+    """Return the generator that the examples of an epoch are shuffled by."""
+    child = np.random.SeedSequence(seed, spawn_key=(epoch,))
+    return np.random.Generator(np.random.Philox(child))
+
+
 def keys(seeds: Sequence[int], lead: Shape) -> Any:
     """Return the key of each member's random bits, uint32 `(..., 1, 1)`."""
     words = [np.random.SeedSequence(seed).generate_state(1)[0] for seed in seeds]

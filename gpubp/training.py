@@ -16,8 +16,10 @@ from .interrupts import Interrupts
 from .losses import Loss
 from .optimizers import Optimizer
 from .progress import Bar
+from .seeds import shuffler
 
-_CHECK_EVERY = 64  # steps between two looks at a device that works ahead of the host
+CHECK_EVERY = 64
+"""Steps between two looks at a device that works ahead of the host."""
 
 Batch: TypeAlias = tuple[Array, Array, Array | None, float]
 """Examples, targets, weights, and what the batch weighs in the mean loss of the epoch."""
@@ -59,7 +61,7 @@ class Trainer:
     def __init__(
         self,
         net: Bound,
-        data: Data,
+        data: Any,
         loss: Loss,
         optimizer: Optimizer,
         batch_size: int,
@@ -67,7 +69,7 @@ class Trainer:
         micro_batch: int | None = None,
     ) -> None:
         self.net, self.data, self.loss, self.optimizer = net, data, loss, optimizer
-        self.batch_size = min(batch_size, data.n)
+        self.batch_size = batch_size if data.n is None else min(batch_size, data.n)
         self.stopped = ""  # why the optimizer has nothing left to do
         self.shuffle_seed, self.micro_batch = shuffle_seed, micro_batch
         self.bar = Bar(None, False)
@@ -79,7 +81,8 @@ class Trainer:
 
     @property
     def batches(self) -> int:
-        return -(-self.data.n // self.batch_size)
+        n: int = self.data.n
+        return -(-n // self.batch_size)
 
     def _weights_on_host(self) -> Any:
         """What each example weighs in the mean loss, `(n,)`; None where each weighs one."""
@@ -105,7 +108,7 @@ class Trainer:
         self.mean = Mean(net, seen.total, seen.weight)
         for x, t, w, weight in self._batches(number, self.next):
             value, ok = net.train_step(x, t, self.loss, self.optimizer, w, self.micro_batch)
-            now = self.next % _CHECK_EVERY == 0 or interrupts.pending
+            now = self.next % CHECK_EVERY == 0 or interrupts.pending
             self.next += 1
             self._verify(ok, now)
             if weight:
@@ -133,8 +136,7 @@ class Trainer:
     def _order(self, epoch: int) -> Any:
         if self.shuffle_seed is None:
             return None
-        seeds = np.random.SeedSequence(self.shuffle_seed, spawn_key=(epoch,))
-        return np.random.Generator(np.random.Philox(seeds)).permutation(self.data.n)
+        return shuffler(self.shuffle_seed, epoch).permutation(self.data.n)
 
     def _span(self, batch: int) -> slice:
         return slice(batch * self.batch_size, min((batch + 1) * self.batch_size, self.data.n))

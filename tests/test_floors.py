@@ -19,14 +19,15 @@ FLOORS: list[set[str]] = [
     | {"linesearch"},
     {"backend", "program.formula"},
     {"storage", "run", "inputs", "seeds", "arrays", "groups", "categories"}
-    | {"files", "headers"},
+    | {"files", "headers", "source"},
     {"layers.*", "losses.*", "optimizers.*"},
     {"diagnosis", "data.*", "slots", "describe", "bounds"},
     {"updates"},
     {"bound"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"}
     | {"saved"},
-    {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"},
+    {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"}
+    | {"streaming"},
     {"fitting"},
     {"watch", "findings", "health", "plots"},
     {"network"},

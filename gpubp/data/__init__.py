@@ -9,11 +9,15 @@ from .table import Arrays, Table
 if TYPE_CHECKING:
     from .preprocessing import Preprocessing
     from .reading import read
+    from .sources import Rows
+    from .stream import Stream
 
 __all__ = [
     "Arrays",
     "Digits",
     "Preprocessing",
+    "Rows",
+    "Stream",
     "Table",
     "class_weights",
     "digits",
@@ -22,7 +26,12 @@ __all__ = [
     "split",
 ]
 
-_LAZY = {"Preprocessing": "preprocessing", "read": "reading"}
+_LAZY = {
+    "Preprocessing": "preprocessing",
+    "Rows": "sources",
+    "Stream": "stream",
+    "read": "reading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -142,25 +142,19 @@ class Fitting(Bound):
                 check_search(self, data, batch_size, micro_batch)
             streaming.check(self, data, held_out, epochs, batch_size, micro_batch)
             size, seed = batch_size or data.n or 1, shuffle_seed if shuffle else None
-            updates = None  # how many there will be
-            if data.n is not None:
+            batches = None if data.n is None else -(-data.n // min(size, data.n))
+            if batches is not None:
                 check_rest(self.spec.least_rows, data.n, size, micro_batch)
-                updates = epochs * -(-data.n // min(size, data.n))
-                self.steps.check(method, updates)
+                self.steps.check(method, epochs * batches)
             over = StreamTrainer if isinstance(data, Feed) else Trainer
             train = over if method.stepwise else LineSearchTrainer
             trainer = train(self, data, chosen, method, size, seed, micro_batch)
             run = None
             if where is not None:
-                held_n = "none" if held_out is None else f"{held_out.n} examples"
-                settings = {"loss": repr(chosen), "optimizer": repr(method),
-                            "batch_size": str(size), "micro_batch": str(micro_batch),
-                            "shuffle_seed": str(seed), "validation": held_n}  # fmt: skip
-                names = record_names(chosen, held_out is not None)
-                run = Run(where, self, trainer, callbacks, settings, names, resume)
+                run = Run(where, self, trainer, callbacks, held_out, resume)
                 epochs = run.epochs_left(epochs)
             self._begin(chosen, held_out is not None, callbacks)
-            trainer.bar = Bar(updates, progress)
+            trainer.bar = Bar(None if batches is None else epochs * batches, progress)
             try:
                 self._epochs(trainer, epochs, held_out, callbacks, run)
             finally:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import io
+from .arguments import record_names
 from .checkpoints import BEST, Checkpoints
 from .errors import InputError, whole
 from .files import write_atomically
@@ -49,8 +50,7 @@ class _Found(NamedTuple):
 class Run:
     """A `fit` under way whose checkpoints lie in `where`.
 
-    `settings` and `names` are what it was asked for and the figures that its records hold: a
-    checkpoint of another training is refused, before anything is changed.
+    A checkpoint of another training is refused, before anything is changed.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Run:
         net: Any,
         trainer: Trainer,
         callbacks: Sequence[Callback],
-        settings: dict[str, str],
-        names: Sequence[str],
+        held_out: Any,
         resume: bool,
     ) -> None:
         self.where, self.net, self.trainer, self.callbacks = where, net, trainer, callbacks
         self._first, self._best, self._written = net.epochs, np.inf, net.updates
-        given = {**_of_network(net), **settings, "data": _fingerprint(trainer)}
+        given = {**_of_network(net), **_of_training(trainer, held_out)}
         self._settings = {name: _ADDRESS.sub("", text) for name, text in given.items()}
+        names = record_names(trainer.loss, held_out is not None)
         self._monitor = Monitor(
             where.monitor or ("val_loss" if "val_loss" in names else "loss"), where.mode
         )
@@ -266,6 +266,17 @@ def _of_network(net: Any) -> dict[str, str]:
         "layer": repr(net.layer), "inputs": repr(net.inputs), "dtype": net.be.precision,
         "seeds": repr(net.seeds), "members": repr(net.members), "frozen": repr(net.frozen),
         "path": PATHS[0],
+    }  # fmt: skip
+
+
+def _of_training(trainer: Trainer, held_out: Any) -> dict[str, str]:
+    """What a training must have in common with that of a checkpoint."""
+    return {
+        "loss": repr(trainer.loss), "optimizer": repr(trainer.optimizer),
+        "batch_size": str(trainer.batch_size), "micro_batch": str(trainer.micro_batch),
+        "shuffle_seed": str(trainer.shuffle_seed),
+        "validation": "none" if held_out is None else f"{held_out.n} examples",
+        "data": _fingerprint(trainer),
     }  # fmt: skip
 
 

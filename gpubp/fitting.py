@@ -142,8 +142,9 @@ class Fitting(Bound):
                 check_search(self, data, batch_size, micro_batch)
             streaming.check(self, data, held_out, epochs, batch_size, micro_batch)
             size, seed = batch_size or data.n or 1, shuffle_seed if shuffle else None
-            batches = None if data.n is None else -(-data.n // min(size, data.n))
-            if batches is not None:
+            batches = None
+            if data.n is not None:
+                batches = -(-data.n // min(size, data.n))
                 check_rest(self.spec.least_rows, data.n, size, micro_batch)
                 self.steps.check(method, epochs * batches)
             over = StreamTrainer if isinstance(data, Feed) else Trainer

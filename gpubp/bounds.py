@@ -10,8 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import InputError
-from .headers import shown
+from .errors import InputError, shown
 from .layers import (
     Checkpoint,
     Columns,

@@ -8,8 +8,7 @@ from typing import Any
 
 from . import initializers, layers, losses
 from .bounds import check_plain
-from .errors import InputError, nearest
-from .headers import shown
+from .errors import InputError, nearest, shown
 from .initializers import Initializer
 from .layers import Layer
 from .losses import Loss
@@ -90,7 +89,7 @@ def _rebuild(described: Any, what: str, kinds: Mapping[str, type], hint: str) ->
     if not isinstance(name, str) or name not in kinds:
         raise InputError(
             f"the file holds a {what} of unknown type {shown(name)}; "
-            f"{nearest(shown(name), kinds)}{hint}"
+            f"{nearest(name if isinstance(name, str) else '', kinds)}{hint}"
         )
     kind = kinds[name]
     unknown = described.keys() - {"type"} - {p.name for p in _parameters(kind)}

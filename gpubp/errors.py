@@ -63,6 +63,31 @@ class NonFiniteError(GpubpError, ArithmeticError):
         return type(self), (str(self), self.step, self.layer)
 
 
+def shown(value: Any) -> str:
+    """Return what stands for a value that came from outside in a message: not all of a long one.
+
+    >>> shown("a" * 1000)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..."
+    """
+    if isinstance(value, str | bytes):
+        value = value[:100]
+    elif isinstance(value, dict | list | tuple) and not _short(value):
+        kind = "mapping" if isinstance(value, dict) else type(value).__name__
+        return f"a {kind} of {len(value)}"
+    elif isinstance(value, int) and value.bit_length() > 128:
+        return "a number of more than 38 digits"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _short(several: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> bool:
+    """Whether these few things may be shown, for none of them holds others."""
+    if isinstance(several, dict):
+        return not several
+    one = str | int | float | None
+    return len(several) < 6 and all(isinstance(v, one) and len(shown(v)) < 20 for v in several)
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return the end of an error message: the known names, and the one most like `name`.
 
@@ -73,7 +98,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
     names = sorted(known)
     lower = {each.lower(): each for each in names}
-    close = get_close_matches(str(name).lower(), lower, n=1, cutoff=0.3)
+    close = get_close_matches(str(name)[:100].lower(), lower, n=1, cutoff=0.3)
     listed = "known: " + ", ".join(map(repr, names))
     return f"{listed}; nearest: {lower[close[0]]!r}" if close else listed
 
@@ -88,8 +113,12 @@ def named(what: str, given: object, table: Mapping[str, T]) -> T:
     1
     """
     if not isinstance(given, str) or given not in table:
-        raise InputError(f"unknown {what} {given!r}; {nearest(given, table)}")
+        raise InputError(f"unknown {what} {shown(given)}; {nearest(_name(given), table)}")
     return table[given]
+
+
+def _name(given: object) -> str:
+    return given if isinstance(given, str) else shown(given)
 
 
 def real(value: object) -> float:

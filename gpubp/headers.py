@@ -11,6 +11,7 @@ import math
 from typing import Any, BinaryIO, NamedTuple
 
 from .errors import InputError
+from .errors import shown as shown
 
 LONGEST = 16 * 2**20
 """The bytes of the longest header that is read; one of a million numbers takes a hundred."""
@@ -92,22 +93,6 @@ def parse(path: Any, what: str, text: str | bytes) -> Any:
         raise
     except ValueError as error:
         raise _fault(path, f"{what} is no JSON: {error}") from error
-
-
-def shown(value: Any) -> str:
-    """Return what stands for a value of a file in a message: not all of a long one.
-
-    >>> shown("a" * 1000)
-    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..."
-    """
-    if isinstance(value, str | bytes):
-        value = value[:100]
-    elif isinstance(value, dict | list):
-        return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
-    elif isinstance(value, int) and value.bit_length() > 128:
-        return "a number of more than 38 digits"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _fault(path: Any, what: str) -> InputError:

@@ -16,9 +16,9 @@ import numpy as np
 from .bound import Bound
 from .bounds import check_plain
 from .describe import describe, describe_loss
-from .errors import InputError
+from .errors import InputError, shown
 from .files import read_tensors, tensor_bytes, write_atomically
-from .headers import parse, shown
+from .headers import parse
 from .layers import Layer
 from .losses import Loss
 from .saved import PATHS as PATHS

@@ -10,8 +10,7 @@ from .backend import DTYPES
 from .bound import Bound
 from .bounds import AXES, check_growth
 from .describe import rebuild, rebuild_loss
-from .errors import InputError
-from .headers import shown
+from .errors import InputError, shown
 from .layers import Layer
 from .losses import Loss
 

@@ -89,7 +89,7 @@ BYTES: dict[str, tuple[bytes, str]] = {
     "an array without a dtype": (raw({"a": {"shape": [], "data_offsets": [0, 4]}}), "no dtype"),
     "an array with more": (raw({"a": {**entry([], 0, 4), "x": 1}}, bytes(4)), "no dtype"),
     "a dtype that is none": (raw({"a": entry([1], 0, 4, "PY")}, bytes(4)), "unknown dtype 'PY'"),
-    "a dtype in a list": (raw({"a": entry([1], 0, 4, ["F32"])}, bytes(4)), "unknown dtype a list"),
+    "a dtype in a list": (raw({"a": entry([1], 0, 4, ["F32"])}, bytes(4)), "unknown dtype .'F32'."),
     "a shape below 0": (raw({"a": entry([-1], 0, 4)}, bytes(4)), "no shape"),
     "a shape of truth": (raw({"a": entry([True], 0, 4)}, bytes(4)), "no shape"),
     "a shape of fractions": (raw({"a": entry([1.0], 0, 4)}, bytes(4)), "no shape"),

@@ -252,7 +252,7 @@ DESCRIPTIONS: dict[str, tuple[Any, str]] = {  # what is put in place, and a part
     "wrong argument": ({"layer": {**_LINEAR, "n_out": -2}}, "a width is -2"),
     "wrong initializer": ({"layer": {**_LINEAR, "W": {"type": "Constant", "value": "a"}}}, "value"),
     "wrong inputs": ({"inputs": [0]}, "inputs"),
-    "no seeds": ({"seeds": []}, "'seeds' is a list of 0"),
+    "no seeds": ({"seeds": []}, r"'seeds' is \[\]"),
     "seeds in words": ({"members": 1, "seeds": "a"}, "seed"),
     "wrong dtype": ({"dtype": "float16"}, "'dtype' is 'float16'"),
     "unknown loss": ({"loss": "hing"}, "unknown loss 'hing'.*nearest: 'hinge'"),

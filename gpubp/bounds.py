@@ -28,6 +28,8 @@ from .storage import Shape
 
 LAYERS, DEPTH, VALUES, LETTERS = 10_000, 100, 200_000, 1_000
 """The most layers, layers in layers, values and letters in a text that are rebuilt."""
+USES = 100_000
+"""How often layers may be used in a pass, one in a `Tied` several times."""
 AXES, NUMBERS = 32, 2**22
 """The most axes of an example; how many numbers it may have whatever a file holds."""
 # Layers for whose every feature `build` notes something.
@@ -81,47 +83,51 @@ of 7 numbers
 
 
 class _Growth:
-    """What is left of the layers and the notes that may be made."""
+    """What is left of the layers, their uses and the notes that may be made."""
 
     def __init__(self, held: int) -> None:
         self.held, self.widest = held, max(NUMBERS, held)
-        self.layers, self.notes = LAYERS, NUMBERS + 2 * held
+        self.layers, self.uses, self.notes = LAYERS, USES, NUMBERS + 2 * held
 
-    def through(self, layer: Layer, inputs: Shape, depth: int = 0) -> tuple[Shape, bool]:
+    def through(
+        self, layer: Layer, inputs: Shape, depth: int = 0, uses: int = 1
+    ) -> tuple[Shape, bool]:
         """Return the shape of what comes out, and whether it is noted whence each of it came."""
-        self.layers -= 1
+        self.layers, self.uses = self.layers - 1, self.uses - uses
+        if self.uses < 0:
+            raise InputError(f"the network uses its layers more than {USES:,} times in a pass")
         if self.layers < 0 or depth > DEPTH:
             raise InputError(
                 f"the network has more than {LAYERS:,} layers, or layers in layers more than "
                 f"{DEPTH} times: no file holds it"
             )
         self.fits(layer, inputs)
-        shape, noted = self._inside(layer, inputs, depth + 1)
+        shape, noted = self._inside(layer, inputs, depth + 1, uses)
         self.fits(layer, shape)
         if noted:
             self.note(layer, math.prod(shape))
         return shape, noted
 
-    def _inside(self, layer: Layer, inputs: Shape, depth: int) -> tuple[Shape, bool]:
+    def _inside(self, layer: Layer, inputs: Shape, depth: int, uses: int) -> tuple[Shape, bool]:
         if isinstance(layer, Sequential):
             self.note(layer, math.prod(inputs))  # if only to find that nothing is known of them
             shape, noted = inputs, True
             for inner in layer.layers:
-                shape, also = self.through(inner, shape, depth)
+                shape, also = self.through(inner, shape, depth, uses)
                 noted = noted and also
             return shape, noted
         if isinstance(layer, Branches):
-            each = [self.through(inner, inputs, depth) for inner in layer.layers]
+            each = [self.through(inner, inputs, depth, uses) for inner in layer.layers]
             return layer.joined([shape for shape, _ in each]), all(noted for _, noted in each)
         if isinstance(layer, Residual):
             if isinstance(layer.projection, Layer):
-                self.through(layer.projection, inputs, depth)
-            return self.through(layer.body, inputs, depth)[0], False
+                self.through(layer.projection, inputs, depth, uses)
+            return self.through(layer.body, inputs, depth, uses)[0], False
         if isinstance(layer, Checkpoint):
-            return self.through(layer.body, inputs, depth)
+            return self.through(layer.body, inputs, depth, uses)
         if isinstance(layer, Tied):
-            shape, noted = self.through(layer.body, inputs, depth)
-            self.note(layer, math.prod(inputs) * (layer.times if noted else 1) + layer.times)
+            shape, noted = self.through(layer.body, inputs, depth, uses * layer.times)
+            self.note(layer, math.prod(inputs) * (layer.times if noted else 1))
             return inputs, noted
         if isinstance(layer, _NOTING):
             self.note(layer, math.prod(inputs))

@@ -27,6 +27,10 @@ def within(layer: Any, depth: int) -> Any:
     return layer
 
 
+def tied(depth: int) -> Any:
+    return {"type": "Tied", "body": tied(depth - 1), "times": 100} if depth else IDENTITY
+
+
 DOUBLED = {"type": "Concatenate", "layers": [IDENTITY, IDENTITY]}
 ABSURD: dict[str, tuple[bytes, str]] = {
     "a width of 10^12": (changed(layer={**LINEAR, "n_out": 10**12}), "too large for a file of 26"),
@@ -63,11 +67,13 @@ ABSURD: dict[str, tuple[bytes, str]] = {
         "too large|too much",
     ),
     "tied 10^9 times": (
-        changed(layer={"type": "Tied", "body": LINEAR, "times": 10**9}, inputs=[2]), "too much",
+        changed(layer={"type": "Tied", "body": LINEAR, "times": 10**9}, inputs=[2]),
+        "more than 100,000 times",
     ),
     "tied 10^9 times to nothing": (
-        empty({"type": "Tied", "body": IDENTITY, "times": 10**9}), "too much",
+        empty({"type": "Tied", "body": IDENTITY, "times": 10**9}), "more than 100,000 times",
     ),
+    "tied 100 times, 9 times over": (empty(tied(9)), "more than 100,000 times"),
     "categories 10^12": (
         changed(layer={"type": "Embedding", "n": 10**12, "dim": 2}), "at most 2.24",
     ),

@@ -10,8 +10,7 @@ import numpy as np
 
 from ..activations import ACTIVATIONS
 from ..backend import Backend, select
-from ..errors import InputError, named
-from ..headers import shown
+from ..errors import InputError, named, shown
 from ..layers import (
     Activation,
     BatchNorm,

@@ -9,8 +9,7 @@ import numpy as np
 
 from .. import inputs
 from ..backend import Backend
-from ..errors import InputError
-from ..headers import shown
+from ..errors import InputError, shown
 from ..network import Network
 from .members import member_of
 from .torch_names import Entry, entries

@@ -68,6 +68,7 @@ def in_torch(seed: int, number: int) -> None:
 
 def in_onnx(seed: int, number: int, dtype: str, opset: int) -> None:
     """Raise `AssertionError` where onnxruntime puts out something else."""
+    require("onnx"), require("onnxruntime")
     net, draw = draw_network(seed, number, dtype)
     member = None if net.members is None else draw.one(range(net.members))
     model = run(to_onnx(net, member=member, opset=opset))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,15 +78,10 @@ def _of(table: Any, what: str, attribute: str, given: Any) -> Any:
 
 def _parts(estimator: Any) -> tuple[Sequence[Any], Any]:
     """The scalers and the network at the end."""
-    try:
-        networks = importlib.import_module("sklearn.neural_network")
-    except ImportError as error:
-        raise InputError("from_sklearn needs scikit-learn: pip install scikit-learn") from error
-    pipeline = importlib.import_module("sklearn.pipeline").Pipeline
     steps = [estimator]
-    if isinstance(estimator, pipeline):
+    if _is(estimator, "sklearn.pipeline", "Pipeline"):
         steps = [step for _, step in estimator.steps if step is not None and step != "passthrough"]
-    if steps and isinstance(steps[-1], networks.MLPClassifier | networks.MLPRegressor):
+    if steps and _is(steps[-1], "sklearn.neural_network", "MLPClassifier", "MLPRegressor"):
         return steps[:-1], steps[-1]
     best = getattr(estimator, "best_estimator_", None)
     hint = "; give its best_estimator_" if best is not None else ""
@@ -94,6 +89,12 @@ def _parts(estimator: Any) -> tuple[Sequence[Any], Any]:
         "from_sklearn takes a fitted MLPClassifier, MLPRegressor or a Pipeline with one of them "
         f"at the end; given a {type(estimator).__name__}{hint}"
     )
+
+
+def _is(thing: Any, module: str, *names: str) -> bool:
+    """Whether it is of one of these classes; a module that is not loaded has made no object."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(thing, tuple(getattr(loaded, n) for n in names))
 
 
 def _folded(scaler: Any, W: Any, b: Any) -> tuple[Any, Any]:
@@ -105,8 +106,7 @@ def _folded(scaler: Any, W: Any, b: Any) -> tuple[Any, Any]:
 def _affine(scaler: Any) -> tuple[Any, Any]:
     """The numbers a and c by which a scaler makes `x a + c` of each feature."""
     kind = type(scaler).__name__
-    module = importlib.import_module("sklearn.preprocessing")
-    if type(scaler) not in [getattr(module, name) for name in _SCALERS]:
+    if kind not in _SCALERS or not _is(scaler, "sklearn.preprocessing", kind):
         raise InputError(
             f"the pipeline has a {kind} before the network, which no layer can take in; "
             f"{nearest(kind, _SCALERS)}: transform the data before they go into gpubp"

@@ -58,11 +58,14 @@ def to_onnx(
 
     >>> import gpubp
     >>> net = gpubp.Network(gpubp.MLP([4], 2), inputs=3)
-    >>> model = to_onnx(net, probabilities=True)  # doctest: +SKIP
+    >>> model = to_onnx(net, "net.onnx", opset=20)  # doctest: +SKIP
+    >>> to_onnx(gpubp.Network(gpubp.MLP([4], 2), inputs=3, members=5))
+    Traceback (most recent call last):
+    gpubp.errors.InputError: the network is an ensemble of 5; say which of them: member=0 to 4
     """
     _check_arguments(net, probabilities, batch, converters)
-    onnx = _library(opset)
     k = member_of(net, member)
+    onnx = _library(opset)
     own = {p: net.be.to_numpy(array) for p, array in net.state_dict().items()}
     arrays = own if k is None else {p: array[k] for p, array in own.items()}
     if sum(array.nbytes for array in arrays.values()) > _MOST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from typing import Any
@@ -23,8 +24,13 @@ LABELS = (SCORE > 0).astype(int)
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 
 
+def sklearn(module: str) -> Any:
+    require("sklearn")
+    return importlib.import_module(f"sklearn.{module}")
+
+
 def fitted(kind: str, x: Any, y: Any, **how: Any) -> Any:
-    estimator = getattr(require("sklearn.neural_network"), kind)
+    estimator = getattr(sklearn("neural_network"), kind)
     how = {"hidden_layer_sizes": (6, 5), "max_iter": 15, "random_state": 0, "solver": "adam"} | how
     with warnings.catch_warnings(action="ignore"):
         return estimator(**how).fit(x, y)
@@ -78,7 +84,7 @@ def test_regression(activation: str, outputs: int) -> None:
 
 
 def test_counts() -> None:
-    if "loss" not in require("sklearn.neural_network").MLPRegressor().get_params():
+    if "loss" not in sklearn("neural_network").MLPRegressor().get_params():
         pytest.skip("this scikit-learn counts nothing yet")
     x = (X - X.mean(0)) / X.std(0)
     estimator = fitted("MLPRegressor", x, RNG.poisson(np.exp(SCORE[:, 0] / 3)), loss="poisson")
@@ -101,17 +107,17 @@ SCALERS = [
 
 
 def unfitted(kind: str) -> Any:
-    return getattr(require("sklearn.neural_network"), kind)()
+    return getattr(sklearn("neural_network"), kind)()
 
 
 def pipeline(*steps: Any, kind: str = "MLPClassifier", x: Any = X, y: Any = THREE) -> Any:
     mlp = unfitted(kind).set_params(hidden_layer_sizes=(5,), max_iter=15, random_state=0)
     with warnings.catch_warnings(action="ignore"):
-        return require("sklearn.pipeline").make_pipeline(*steps, mlp).fit(x, y)
+        return sklearn("pipeline").make_pipeline(*steps, mlp).fit(x, y)
 
 
 def scaler(name: str, **how: Any) -> Any:
-    return getattr(require("sklearn.preprocessing"), name)(**how)
+    return getattr(sklearn("preprocessing"), name)(**how)
 
 
 @pytest.mark.parametrize(("name", "how"), SCALERS)
@@ -171,12 +177,12 @@ class Odd:
         (lambda: fitted("MLPClassifier", X, np.ones(N)), "fitted to a single class"),
         (lambda: Odd(), "given a Odd"),
         (lambda: None, "given a NoneType"),
-        (lambda: require("sklearn.linear_model").LogisticRegression().fit(X, TWO), "given a Log"),
-        (lambda: require("sklearn.pipeline").make_pipeline(scaler("StandardScaler")), "given a Pi"),
+        (lambda: sklearn("linear_model").LogisticRegression().fit(X, TWO), "given a Log"),
+        (lambda: sklearn("pipeline").make_pipeline(scaler("StandardScaler")), "given a Pi"),
         (lambda: pipeline(scaler("PolynomialFeatures")), "has a PolynomialFeatures before"),
         (lambda: pipeline(scaler("MinMaxScaler", clip=True)), "make one with clip=False"),
         (
-            lambda: require("sklearn.pipeline").make_pipeline(
+            lambda: sklearn("pipeline").make_pipeline(
                 scaler("StandardScaler"), fitted("MLPClassifier", X, TWO)
             ),
             "StandardScaler is not fitted",
@@ -189,7 +195,7 @@ def test_other_things_are_refused(make: Any, told: str) -> None:
 
 
 def test_a_search_is_told_to_give_its_best() -> None:
-    search = require("sklearn.model_selection").GridSearchCV(
+    search = sklearn("model_selection").GridSearchCV(
         unfitted("MLPClassifier").set_params(max_iter=2), {"alpha": [0.1]}, cv=2
     )
     with warnings.catch_warnings(action="ignore"):
@@ -209,7 +215,11 @@ def test_an_estimator_of_a_kind_to_come_is_refused() -> None:
         from_sklearn(estimator)
 
 
-def test_without_scikit_learn_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
-    with pytest.raises(gpubp.InputError, match="pip install scikit-learn"):
-        from_sklearn(object())
+def test_without_scikit_learn_there_is_nothing_to_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(gpubp.InputError, match="given a Odd"):
+        from_sklearn(Odd())
+    assert "sklearn" not in sys.modules

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from gpubp.interchange import to_onnx
 from tests.conftest import require
 from tests.random_interchange import CLOSE, run
 
+require("onnx"), require("onnxruntime")
 OPSETS = (13, 17, 18, 20, 23)
 
 
@@ -395,9 +395,3 @@ def test_a_hinge_has_no_probabilities() -> None:
     net.loss = "multi_class_hinge"  # type: ignore[assignment]
     with pytest.raises(gpubp.InputError, match="has no probabilities"):
         to_onnx(net, probabilities=True)
-
-
-def test_without_onnx_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(gpubp.InputError, match=r"pip install 'gpubp\[onnx\]'"):
-        to_onnx(gpubp.Network(gpubp.MLP([5], 2), inputs=3))

@@ -146,7 +146,7 @@ def test_a_misfit_names_the_file_and_torchs_names(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(derandomize=True, max_examples=150, deadline=None, database=None)
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 def test_a_spoiled_file_raises_nothing_else(data: st.DataObject) -> None:
     """Where the reader lets anything but `InputError` out, so does the target."""
     read, corpus = TARGETS["torch-file"]

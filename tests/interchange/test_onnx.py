@@ -163,6 +163,9 @@ def test_what_a_model_says_of_itself() -> None:
     assert not model.metadata_props
     names = [node.name for node in model.graph.node]
     assert names == ["0/Gemm", "1/Relu", "2/Gemm"]
+    block = layers.Residual(gpubp.Sequential(gpubp.Linear(3), layers.PReLU()))
+    model = onnx.load_from_string(to_onnx(gpubp.Network(block, inputs=3)))
+    assert [n.name for n in model.graph.node] == ["body.0/Gemm", "body.1/PRelu", "/Add"]
 
 
 def test_class_names_are_told() -> None:
@@ -263,6 +266,9 @@ class Everything(gpubp.Layer):
         rows, _ = layers.Embedding(7, 2).forward(
             be, w.body, xp.astype(xp.floor(index), x.dtype), run
         )
+        whole = xp.floor(x)  # which is often equal to a number
+        for truth in (whole <= 0.0, whole >= 0.0, whole < 0.0, whole > 0.0, whole == 0.0):
+            flat = flat * 2.0 + xp.astype(truth, x.dtype)
         parts = [flat + which, some, b, c, 1.0 - c, xp.min(z, axis=-1, keepdims=True)]
         parts += [xp.tanh(b), 2.0 / (3.0 + c * c), be.reshape(rows, 2, (2 * n,))]
         return be.concat(parts)[..., 0 : n + 5 + 2 * n], None

@@ -96,6 +96,21 @@ def test_what_a_lone_vector_is_has_to_be_told(kind: str) -> None:
     assert np.abs(net.predict(X) - expected).max() < 1e-12
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_torchs_rms_norm_has_the_machine_epsilon(dtype: str) -> None:
+    torch = require("torch")
+    kind = getattr(torch, dtype)
+    layers = torch.nn.Linear(3, 4, bias=False), torch.nn.RMSNorm(4), torch.nn.Linear(4, 2)
+    module = torch.nn.Sequential(*layers).to(kind)
+    small = X * np.sqrt(np.finfo(dtype).eps)  # eps counts as much as the squares
+    net = network_from_torch_state(
+        module.state_dict(), activation="relu", lone_weight="rms_norm", dtype=dtype
+    )
+    expected = module(torch.tensor(small, dtype=kind)).detach().numpy()
+    off = np.abs(net.predict(small.astype(dtype)) - expected).max()
+    assert off < 100 * np.finfo(dtype).eps
+
+
 def test_eps_is_torchs_unless_it_is_given() -> None:
     torch = require("torch")
     for norm in (torch.nn.LayerNorm, torch.nn.BatchNorm1d):

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from . import evaluation, inputs, restarts, streaming
+from . import evaluation, feeds, inputs, restarts, streaming
 from .arguments import check_callbacks, check_counts, check_keep, check_rest, pair, record_names
 from .bound import Bound
 from .checkpoints import Checkpoints, check_checkpoint
 from .errors import InputError, NonFiniteError
+from .feeds import Feed
 from .history import Callback, History
 from .interrupts import Interrupts
 from .lbfgs import LineSearchTrainer, check_search
@@ -25,7 +26,7 @@ from .progress import Bar
 from .restarts import Restarts
 from .resume import Run
 from .source import Source
-from .streaming import Feed, StreamTrainer
+from .streaming import StreamTrainer
 from .training import Data, Trainer
 
 
@@ -140,7 +141,7 @@ class Fitting(Bound):
                 held_out = self._data(*held, None, chosen, check_finite, "validation ")
             if not method.stepwise:
                 check_search(self, data, batch_size, micro_batch)
-            streaming.check(self, data, held_out, epochs, batch_size, micro_batch)
+            feeds.check(self, data, held_out, epochs, batch_size, micro_batch)
             size, seed = batch_size or data.n or 1, shuffle_seed if shuffle else None
             batches = None
             if data.n is not None:
@@ -174,7 +175,7 @@ class Fitting(Bound):
         """Train `count` networks as `how` says; become the best of them."""
         restarts.check(self, count)
         judged = how["x"] if how["validation"] is None else how["validation"]
-        streaming.check_passes(judged, how["epochs"] + 1, "restarts: with the choice, Stream")
+        feeds.check_passes(judged, how["epochs"] + 1, "restarts: with the choice, Stream")
         together = restarts.ensemble(self, count)
         try:
             together.fit(**how)
@@ -273,7 +274,7 @@ class Fitting(Bound):
                 "for yes or no, mean_squared_error for numbers, or an output for each class"
             )
         if isinstance(x, Source):
-            return streaming.feed(self, x, y, w, loss, check_finite, which, epoch)
+            return feeds.feed(self, x, y, w, loss, check_finite, which, epoch)
         if y is None:
             raise InputError("there are no targets: give y, or a source such as gpubp.data.Rows")
         examples = inputs.features(be, x, self.inputs, f"{which}x", self.spec.categories)

@@ -16,10 +16,10 @@ from . import io
 from .arguments import record_names
 from .checkpoints import BEST, Checkpoints
 from .errors import InputError, whole
+from .feeds import Feed
 from .files import write_atomically
 from .history import Callback, History, Monitor
 from .saved import PATHS
-from .streaming import Feed
 from .training import Position, Trainer
 
 _KEPT = "checkpoint:json"

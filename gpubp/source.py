@@ -6,14 +6,15 @@ The rows themselves are in `gpubp.data`: `Rows` for what can be indexed, `Stream
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 
 class Block(NamedTuple):
     """Rows as a source gives them, before a network has looked at them.
 
-    `where` names them in messages, and `rows` are the numbers of the rows there.
+    `where` names them in messages, and `rows` are the numbers of the rows there. `x` is None
+    where targets are looked at by themselves.
 
     >>> Block([[1.0], [2.0], [3.0]], [0, 1, 0], rows=[7, 5, 9]).part(1, 3)
     Block(x=[[2.0], [3.0]], y=[1, 0], w=None, rows=[5, 9], where='')
@@ -59,6 +60,10 @@ class Source(ABC):
     @abstractmethod
     def first(self, epoch: int) -> Block:
         """Return some rows that come early in an epoch, to be looked at before anything else."""
+
+    def known(self) -> Iterator[Block]:
+        """Yield targets and weights that are in memory as they are, without examples."""
+        return iter(())
 
     @abstractmethod
     def told(self) -> str:

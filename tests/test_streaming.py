@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import gpubp
 from gpubp import evaluation
 from gpubp.backend import Backend
-from gpubp.data import Rows, Stream, class_weights, prefetch
+from gpubp.data import Preprocessing, Rows, Stream, Table, class_weights, prefetch, split
+from tests.conftest import require
 
 _RNG = np.random.default_rng(8)
 X = _RNG.normal(size=(30, 3)).astype(np.float32)
@@ -135,6 +136,32 @@ def test_every_kind_of_target_streams(loss: str) -> None:
     assert trained(Stream(blocks(8, parts=(X, t))), loss=loss) == expected
 
 
+def test_tensors_and_loaders_of_torch_are_read() -> None:
+    torch = require("torch")
+    tensors = torch.tensor(X), torch.tensor(Y)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*tensors), batch_size=4)
+    expected = trained(X, Y)
+    assert trained(Rows(*tensors)) == expected
+    assert trained(Stream(loader)) == expected
+
+
+def test_a_table_goes_through_preprocessing_row_by_row() -> None:
+    town = np.asarray(["Ulm", "Bonn", None], dtype=object)[Y]
+    label = np.asarray(["no", "yes"], dtype=object)[np.arange(30) % 2]
+    table = Table({"age": X[:, 0].astype(float), "town": town, "label": label})
+    chosen, _ = split(label)
+    part = table.rows(chosen)
+    made = Preprocessing.fit(part, target="label", impute="most_frequent")
+
+    def make() -> gpubp.Network:
+        return gpubp.Network(gpubp.MLP([4], 2), inputs=made.width)
+
+    source = Rows(table, label, rows=chosen, transform=made.features,
+                  target_transform=made.targets)  # fmt: skip
+    expected = trained(made.features(part), made.targets(part["label"]), make=make)
+    assert trained(source, make=make) == expected
+
+
 def test_members_and_restarts_read_sources() -> None:
     def several() -> gpubp.Network:
         return mlp(members=3)
@@ -228,6 +255,15 @@ def test_blocks_that_weigh_nothing_say_nothing() -> None:
     assert found == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_stream_without_weight_is_refused_at_the_end_of_its_epoch() -> None:
+    for depth in (0, 2):
+        net = mlp()
+        stream = Stream(blocks(10, parts=(X, Y, 0 * W)), prefetch=depth)
+        with pytest.raises(gpubp.InputError, match=r"^Stream: the rows weigh nothing together"):
+            net.fit(stream)
+        assert not len(net.history)
+
+
 # -- memory ------------------------------------------------------------------------------------
 
 
@@ -285,6 +321,9 @@ EARLY: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a label in blocks": (Stream(blocks(30, parts=(X, LABEL))), {},
                           "^Stream, block 0, row 17: y holds the label 9"),
     "a weight": (Rows(X, Y, w=HEAVY), {}, "^Rows, row 17: sample_weight holds -1"),
+    "a late label": (Rows(np.zeros((99999, 3)), spoiled(np.zeros(99999, dtype=int), 98765, 3)), {},
+                     "^Rows, row 98765: y holds the label 3"),
+    "no weight": (Rows(X, Y, w=0 * W), {}, "^Rows: the rows weigh nothing together"),
     "y beside it": (Rows(X, Y), {"y": Y}, "^Rows has its own targets and weights: leave y out"),
     "weights beside it": (Stream(blocks()), {"sample_weight": W}, "leave sample_weight out"),
     "validation": (X, {"y": Y, "validation": Rows(X[:, :2], Y)}, "^validation Rows: x has shape"),
@@ -326,7 +365,8 @@ MANY = 5000
 LATE: list[tuple[Callable[[Any], Any], str, Any]] = [
     (lambda at: Rows(spoiled(np.zeros((MANY, 3)), (at, 1), np.inf), np.zeros(MANY, dtype=int)),
      "Rows, row 4500: x\\[4500, 1\\] is inf", 4096),
-    (lambda at: Rows(np.zeros((MANY, 3)), spoiled(np.zeros(MANY, dtype=int), at, 3)),
+    (lambda at: Rows(np.zeros((MANY, 3)), spoiled(np.zeros(MANY, dtype=int), at, 3),
+                     target_transform=lambda y: y),
      "Rows, row 4500: y holds the label 3", 4096),
     (lambda at: Stream([(np.zeros((500, 3)), spoiled(np.zeros(500, dtype=int), 7, k == 9 and 5))
                         for k in range(10)]), "Stream, block 9, row 7: y holds the label 5", 4500),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 from zlib import crc32
 
@@ -16,6 +16,7 @@ from .prefetch import ahead
 from .table import Table
 
 _FIRST = 32  # rows that are looked at before training
+_KNOWN = 1 << 16  # targets that are looked at in one go
 _MOST, _BYTES = 4096, 1 << 20  # rows and bytes that are read at once, unless a batch has more
 Transform = Callable[[Any], Any]
 
@@ -71,6 +72,15 @@ class Rows(Source):
 
     def first(self, epoch: int) -> Block:
         return self._block(None, 0, min(self._n, _FIRST))
+
+    def known(self) -> Iterator[Block]:
+        own = type(self._y) is np.ndarray and self._transforms[1] is None
+        y, w = self._y if own else None, self._w if type(self._w) is np.ndarray else None
+        for start in range(0, self._n, _KNOWN):
+            numbers = np.arange(start, min(start + _KNOWN, self._n))
+            rows = numbers if self._rows is None else self._rows[numbers]
+            if y is not None:
+                yield Block(None, y[rows], None if w is None else w[rows], rows, "Rows")
 
     def told(self) -> str:
         """Their number, and a checksum of some of them as they are before any transform."""
@@ -138,6 +148,11 @@ def transformed(block: Block, x: Transform | None, y: Transform | None) -> Block
         block = block._replace(x=_applied(x, block.x, block, "transform"))
     if y is not None and block.y is not None:
         block = block._replace(y=_applied(y, block.y, block, "target_transform"))
+    if isinstance(block.x, Table):
+        raise InputError(
+            f"{block.where}: x is a table; make numbers of it with transform=, such as the "
+            "features of a gpubp.data.Preprocessing"
+        )
     return block
 
 

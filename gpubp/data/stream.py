@@ -25,11 +25,11 @@ class Stream(Source):
     epoch, from 0. A generator, which can be read once, will do for one epoch.
 
     Rows are shuffled through a `buffer` of that many: each batch is drawn from it, and its places
-    are taken by the rows that come next. So a row is moved forward by `buffer` places at most, and
-    by little more backward on average: rows that are sorted by class need to be shuffled on disk.
-    A buffer that holds all rows shuffles them as arrays are. `shuffle_seed` and the epoch fix the
-    order, whatever the blocks are. `n` is how many rows there are in an epoch, where that is known:
-    for progress, and so that schedules and batches are looked at before training.
+    are taken by the rows that come next. A row comes `buffer` places early at most, and on average
+    as many late, so that rows which are sorted by class are to be shuffled before. A buffer that
+    holds all rows shuffles them as arrays are. `shuffle_seed` and the epoch fix the order, wherever
+    blocks end. `n` is how many rows an epoch has, if that is known: for progress, and so that
+    schedules and the last batch are looked at before training.
 
     `transform(x)` and `target_transform(y)` are applied to each block, `prefetch` batches are made
     ahead in a thread; 0 leaves it out, for blocks of a library that keeps to one thread. Raises

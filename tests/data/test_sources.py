@@ -120,6 +120,8 @@ def test_rows_of_a_table_are_made_features() -> None:
     assert all_of(source) == [([[3.0, 1.0], [2.0, 0.0]], [1, 0], None)]
     other = Rows(Table({"age": table["age"], "town": np.roll(town, 1)}))
     assert len({source.told(), other.told(), Rows(table).told()}) == 3
+    with pytest.raises(gpubp.InputError, match="Rows: x is a table; make numbers of it"):
+        other.first(0)
 
 
 def test_a_mask_chooses_rows_as_their_numbers_do() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrow_values import filled, strings
 from .limits import FIELD, ROW
 from .texts import BLANKS, MISSING, Texts
 
@@ -130,9 +131,7 @@ class ArrowTexts:
         plain = self._finite(self._entries)
         if plain is not None:
             return plain
-        import pyarrow.compute as pc
-
-        given = self._finite(pc.if_else(self._missing(), None, self.entries))
+        given = self._finite(self._present())
         # Python has the last word on what a number is: it takes +1, too.
         return Texts(self.entries.to_pylist()).numbers() if given is None else given
 
@@ -141,22 +140,21 @@ class ArrowTexts:
         import pyarrow
 
         try:
-            numbers = entries.cast(pyarrow.float64())
+            values = filled(entries, np.nan)
         except pyarrow.ArrowInvalid:
             return None
-        values = numbers.to_numpy(zero_copy_only=False)
-        finite = np.count_nonzero(np.isfinite(values)) == len(values) - numbers.null_count
+        finite = np.count_nonzero(np.isfinite(values)) == len(values) - entries.null_count
         return values if finite else None
 
     def texts(self) -> list[str | None]:
         """Return the entries without blanks around them, None where missing."""
-        import pyarrow.compute as pc
+        texts: list[str | None] = self._present().to_pylist()
+        return texts
 
-        given: list[str | None] = pc.if_else(self._missing(), None, self.entries).to_pylist()
-        return given
-
-    def _missing(self) -> Any:
+    def _present(self) -> Any:
+        """The entries without blanks around them, null where missing."""
         import pyarrow
         import pyarrow.compute as pc
 
-        return pc.is_in(self.entries, value_set=pyarrow.array(sorted(MISSING)))
+        missing = pc.is_in(self.entries, value_set=strings(sorted(MISSING)))
+        return pc.if_else(missing, pyarrow.nulls(len(self), pyarrow.string()), self.entries)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from ..errors import InputError, nearest
 from .texts import Entries, number
 
 _POOLED = 10_000  # texts of a column kept to be shared by the entries that are equal to them
+
+_LONGEST = 500  # characters of a name
 
 
 class Column:
@@ -98,6 +102,33 @@ def _short(text: str | None) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
+def check_names(source: str, names: list[str]) -> None:
+    """Raise `InputError` unless each column has a name, and one of its own.
+
+    >>> check_names("a.csv", ["age", "town", "age"])
+    Traceback (most recent call last):
+    gpubp.errors.InputError: a.csv: columns 1 and 3 are both called 'age'; rename one
+    """
+    if "" in names:
+        place = names.index("") + 1
+        index = " (an index that pandas wrote? write with index=False)" if place == 1 else ""
+        raise InputError(
+            f"{source}: column {place} of {len(names)} has no name{index}; give it one"
+        )
+    longest = max(names, key=len)
+    if len(longest) > _LONGEST:
+        raise InputError(
+            f"{source}: column {names.index(longest) + 1} has a name of {len(longest)} characters; "
+            f"{_LONGEST} are the most; a quote may be missing"
+        )
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        places = [k + 1 for k, name in enumerate(names) if name == twice]
+        raise InputError(
+            f"{source}: columns {places[0]} and {places[1]} are both called {twice!r}; rename one"
+        )
+
+
 def forced(
     source: str, names: Iterable[str], text: Iterable[str], numeric: Iterable[str]
 ) -> dict[str, str]:
@@ -111,7 +142,8 @@ def forced(
     for kind, given in (("text", text), ("numeric", numeric)):
         for name in [given] if isinstance(given, str) else given:
             if name not in names:
-                raise InputError(f"{source} has no column {name!r}; {nearest(name, names)}")
+                known = names if len(names) <= 20 else get_close_matches(str(name), names, 5)
+                raise InputError(f"{source} has no column {name!r}; {nearest(name, known)}")
             if chosen.setdefault(name, kind) != kind:
                 raise InputError(f"{source}: column {name!r} is in text and in numeric; choose one")
     return chosen

@@ -50,7 +50,7 @@ def read_delimited(
             engine = _engine(os.fstat(file.fileno()).st_size)
         try:
             columns = _columns(source, head, kinds, engine)
-        except (Doubtful, InputError):
+        except (Doubtful, InputError, ImportError):
             if engine == "csv":
                 raise
             columns = _columns(source, head, kinds, "csv")

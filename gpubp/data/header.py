@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..errors import InputError
+from .columns import check_names
 from .csv_rows import fault, field_limit, reader
 from .limits import COLUMNS, ROW
 from .texts import BLANKS, number
@@ -44,7 +45,13 @@ def header(name: str, chunks: Iterable[str], delimiter: str | None = None) -> He
         raise InputError(f"{name}: the header: {fault(error)}") from error
     _check_width(name, len(row))
     names = [each.strip(BLANKS) for each in row]
-    _check_names(name, names)
+    if all(number(each) is not None for each in names):
+        raise InputError(
+            f"{name} has no row of column names: its first row holds only numbers, "
+            f"{', '.join(each[:20] for each in names[:3])}, ...; write one above it, such as "
+            f"{','.join(f'x{k}' for k in range(1, min(len(names), 3) + 1))},..."
+        )
+    check_names(name, names)
     return Header(names, delimiter)
 
 
@@ -105,23 +112,4 @@ def _check_width(name: str, width: int) -> None:
     if width > COLUMNS:
         raise InputError(
             f"{name} has {width} columns, {COLUMNS} are the most that are read; save it as .npy"
-        )
-
-
-def _check_names(file: str, names: list[str]) -> None:
-    if all(number(name) is not None for name in names):
-        raise InputError(
-            f"{file} has no row of column names: its first row holds only numbers, "
-            f"{', '.join(names[:3])}, ...; write one above it, such as "
-            f"{','.join(f'x{k}' for k in range(1, min(len(names), 3) + 1))},..."
-        )
-    if "" in names:
-        place = names.index("") + 1
-        index = " (an index that pandas wrote? write with index=False)" if place == 1 else ""
-        raise InputError(f"{file}: column {place} of {len(names)} has no name{index}; give it one")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        places = [k + 1 for k, name in enumerate(names) if name == twice[0]]
-        raise InputError(
-            f"{file}: columns {places[0]} and {places[1]} are both called {twice[0]!r}; rename one"
         )

@@ -97,9 +97,7 @@ def _literal(text: str, name: str) -> dict[str, Any]:
     if not isinstance(described, dict) or set(described) != keys:
         raise InputError(f"{name} has a header that is none of NumPy's: {text[:60]!r}")
     if not isinstance(described["fortran_order"], bool):
-        raise InputError(
-            f"{name}: fortran_order is {described['fortran_order']!r}; expected a bool"
-        )
+        raise InputError(f"{name} has a header whose fortran_order is no truth value")
     return described
 
 
@@ -111,7 +109,7 @@ def _dtype(given: Any, name: str) -> np.dtype[Any]:
     with suppress(TypeError, ValueError):
         dtype = np.dtype(given) if _DTYPE.fullmatch(given) else None
     if dtype is None or dtype.itemsize == 0:
-        raise InputError(f"{name} has the type {given!r}; expected numbers such as '<f4'")
+        raise InputError(f"{name} has the type {str(given)[:60]!r}; expected numbers such as '<f4'")
     return dtype
 
 

@@ -110,10 +110,11 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None) -> Arrays:
 
 def _keys(name: str, there: set[str], target: str | None) -> list[str | None]:
     """Return the names of x, y, x_test and y_test, None for what is not there."""
-    listed = ", ".join(map(repr, sorted(there)[:20])) or "none"
+    some = sorted(sorted(there), key=len)[:8]
+    listed = ", ".join(map(repr, some)) or "none"
     of_x = sorted({x for x, _ in _KEYS} & there)
     if target is not None and target not in there:
-        raise InputError(f"{name} holds no array {target!r}; {nearest(target, sorted(there)[:20])}")
+        raise InputError(f"{name} holds no array {target!r}; {nearest(target, some)}")
     if not of_x and target is not None and len(there) == 2:
         of_x = sorted(there - {target})
     if len(of_x) != 1 or of_x[0] == target:

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import InputError
-from .columns import Column, forced
+from .arrow_values import filled
+from .columns import Column, check_names, forced
 from .files import FAULTS, checked_path, opened
 from .limits import COLUMNS, check_size, quarter
 from .table import Table
@@ -61,8 +62,8 @@ def _table(file: BinaryIO, name: str, text: Iterable[str], numeric: Iterable[str
     limits = {"thrift_string_size_limit": _LONGEST, "thrift_container_size_limit": 10 * COLUMNS}
     first = pq.ParquetFile(file, **limits)
     schema = first.schema_arrow
-    _check_sizes(first.metadata, os.fstat(file.fileno()).st_size, name)
-    _check_names(schema.names, name)
+    _check_sizes(first.metadata, name)
+    check_names(name, schema.names)
     kinds = forced(name, schema.names, text, numeric)
     is_text = {field.name: _is_text(field, name) for field in schema}
     columns = [
@@ -76,36 +77,25 @@ def _table(file: BinaryIO, name: str, text: Iterable[str], numeric: Iterable[str
         for column, cells in zip(columns, batch.columns, strict=True):
             column.add(_Cells(cells))
         check_size(sum(column.bytes for column in columns), quarter(), name, _REMEDY)
+        if len(columns[0]) > first.metadata.num_rows:
+            break
+    if len(columns[0]) != first.metadata.num_rows:
+        raise InputError(
+            f"{name} claims {first.metadata.num_rows} rows and holds {len(columns[0])} or more; "
+            "it is damaged"
+        )
     return Table({column.name: column.result() for column in columns}, name)
 
 
-def _check_sizes(metadata: Any, there: int, name: str) -> None:
+def _check_sizes(metadata: Any, name: str) -> None:
+    # No more than these is looked at: in a damaged file, metadata.row_group(0).column(0) ends the
+    # process (pyarrow 26), where reading the column raises.
     rows, width = metadata.num_rows, metadata.num_columns
     if not 0 < width <= COLUMNS:
         raise InputError(f"{name} has {width} columns; expected 1 to {COLUMNS}")
     if rows < 1:
         raise InputError(f"{name} has {rows} rows; expected at least one")
     check_size(8 * rows * width, quarter(), name, _REMEDY)
-    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-    if sum(group.num_rows for group in groups) != rows or min(g.num_rows for g in groups) < 0:
-        raise InputError(f"{name} has {rows} rows, and its parts have others; it is damaged")
-    for group in groups:
-        for k in range(group.num_columns):
-            chunk = group.column(k)
-            if not 0 <= chunk.total_compressed_size <= there:
-                raise InputError(
-                    f"{name} claims {chunk.total_compressed_size} bytes for column "
-                    f"{chunk.path_in_schema!r}, and has {there}; it is not complete, or damaged"
-                )
-            check_size(chunk.total_uncompressed_size, quarter(), name, _REMEDY)
-
-
-def _check_names(names: list[str], name: str) -> None:
-    if "" in names:
-        raise InputError(f"{name}: column {names.index('') + 1} has no name; give it one")
-    twice = next((each for k, each in enumerate(names) if each in names[:k]), None)
-    if twice is not None:
-        raise InputError(f"{name} has two columns {twice!r}; rename one")
 
 
 def _is_text(field: Any, name: str) -> bool:
@@ -124,8 +114,8 @@ def _is_text(field: Any, name: str) -> bool:
     elif types.is_nested(kind):
         remedy = "save each of its parts as a column of its own"
     raise InputError(
-        f"{name}: column {field.name!r} holds {kind}; expected numbers, truth values or texts: "
-        f"{remedy}"
+        f"{name}: column {field.name!r} holds {str(kind)[:40]}; expected numbers, truth values or "
+        f"texts: {remedy}"
     )
 
 
@@ -150,18 +140,15 @@ class _Cells:
         """Return float64 `(n,)`, NaN where missing; None if a text is no number."""
         if self.are_texts:
             return Texts([entry or "" for entry in self.texts()]).numbers()
-        import pyarrow
-
-        cells = self.cells.dictionary_decode() if self.is_dictionary else self.cells
-        return cells.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return filled(self.cells.dictionary_decode() if self.is_dictionary else self.cells, np.nan)
 
     def texts(self) -> list[str | None]:
         """Return texts as they are, numbers as Python writes them, None where missing."""
         if not self.is_dictionary:
             return [_text(each) for each in self.cells.to_pylist()]
+        self.cells.validate(full=True)  # a damaged file may point at texts that are not there
         known = np.asarray([*map(_text, self.cells.dictionary.to_pylist()), None], dtype=object)
-        places = self.cells.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)
-        texts: list[str | None] = known[places].tolist()
+        texts: list[str | None] = known[filled(self.cells.indices, len(known) - 1)].tolist()
         return texts
 
 

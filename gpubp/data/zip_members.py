@@ -16,6 +16,7 @@ from ..errors import InputError
 
 _MEMBERS = 1000
 _DIRECTORY = 1 << 20  # bytes
+_NAME = 255
 _CHUNK = 1 << 20
 _RATIO = 1032  # deflate makes no more of a byte
 _STORED, _DEFLATED = 0, 8
@@ -119,6 +120,8 @@ def _entry(directory: bytes, at: int, source: str) -> tuple[Member, int, int]:
     name = directory[at + _ENTRY.size : after_name].decode("utf-8", "replace")
     extra = directory[after_name : after_name + n_extra]
     size, packed, header = _long_sizes(extra, (size, packed, header), source)
+    if n_name > _NAME:
+        raise _broken(source, f"a name is {n_name} bytes long")
     if flags & _ENCRYPTED:
         raise InputError(f"{source}: {name!r} is encrypted; save it without a password")
     if method not in (_STORED, _DEFLATED):
@@ -157,9 +160,8 @@ def _data_start(file: BinaryIO, header: int, member: Member, source: str) -> int
     fields = _LOCAL.unpack(local)
     if fields[3] != member.method or fields[2] & _ENCRYPTED:
         raise _broken(source, f"{member.name!r} differs from what the directory says")
-    name = file.read(fields[9]).decode("utf-8", "replace")
-    if name != member.name:
-        raise _broken(source, f"{member.name!r} is called {name!r} where it lies")
+    if file.read(fields[9]).decode("utf-8", "replace") != member.name:
+        raise _broken(source, f"{member.name!r} has another name where it lies")
     return header + _LOCAL.size + int(fields[9]) + int(fields[10])
 
 

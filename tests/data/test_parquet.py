@@ -7,6 +7,7 @@ import decimal
 import io
 import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "infinity": ({"a": [1.0, 2.0], "c": [1.0, -math.inf]}, "column 'c': row 2 is '-inf'"),
     "no rows": ({"c": pa.array([], pa.int64())}, "has 0 rows"),
     "no columns": (pa.table({}), "has 0 columns"),
-    "no name": ({"a": [1], "": [1]}, "column 2 has no name"),
-    "two of one name": (pa.Table.from_arrays([[1], [2]], names=["a", "a"]), "two columns 'a'"),
+    "no name": ({"a": [1], "": [1]}, "column 2 of 2 has no name"),
+    "two of one name": (pa.Table.from_arrays([[1], [2]], names=["a", "a"]), "both called 'a'"),
 }
 
 
@@ -143,6 +144,32 @@ def test_what_is_no_parquet_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"d\.parquet") as caught:
         read_parquet(path)
     assert len(str(caught.value)) < 500
+
+
+def test_a_damaged_description_of_a_column(tmp_path: Path) -> None:
+    """Looking at it through pyarrow's metadata would end the process."""
+    data = parquet({"a": [1, None, 3]}, compression="none")
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    for at in range(footer, footer + 40):
+        path = put(tmp_path, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with suppress(InputError):
+            assert len(read_parquet(path)) > 0
+
+
+def test_other_rows_than_claimed(tmp_path: Path) -> None:
+    """The claim is a number of few bytes somewhere in the footer: 3 is written there as 6."""
+    data = parquet({"a": [1, 2, 3]}, write_statistics=False)
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    messages = []
+    for at in (at for at in range(footer, len(data) - 8) if data[at] == 6):
+        for claimed in (2, 4):
+            path = put(tmp_path, data[:at] + bytes([2 * claimed]) + data[at + 1 :])
+            try:
+                read_parquet(path)
+            except InputError as error:
+                messages.append(str(error))
+    for claimed in (2, 4):
+        assert any(f"claims {claimed} rows and holds 3" in message for message in messages)
 
 
 def test_more_rows_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 import gpubp.data
 from gpubp.data import Arrays, Table, files, limits, read
 from gpubp.errors import InputError
+from tests.conftest import require
 
 CSV = b"a,b\n1,x\n2,y\n"
 
@@ -206,3 +207,20 @@ def test_the_readers_are_loaded_when_they_are_used() -> None:
     assert "read" in gpubp.data.__all__
     with pytest.raises(AttributeError, match="no attribute 'reed'"):
         gpubp.data.reed  # noqa: B018
+
+
+def test_pyarrow_is_not_let_to_import_pandas(tmp_path: Path) -> None:
+    require("pyarrow.parquet").write_table(
+        require("pyarrow").table({"a": [1, None], "b": ["x", None], "c": [0.5, 1.0]}),
+        tmp_path / "d.parquet",
+    )
+    put(tmp_path, "d.csv", b"a,b,c\n1,x,?\n,y,+1\n")
+    code = (
+        "import sys; from gpubp.data import read; from gpubp.data.delimited import read_delimited;"
+        "read('d.parquet'); read_delimited('d.csv', engine='pyarrow');"
+        "print('pyarrow' in sys.modules, 'pandas' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["True", "False"]

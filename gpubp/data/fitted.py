@@ -44,7 +44,8 @@ def complete(table: Table, names: list[str], rows: Any, remedy: str) -> None:
     others = ""
     if total > 1:
         where = repr(held[0]) if len(held) == 1 else f"{len(held)} columns"
-        others = f", nor have {total - 1:,} others in {where}"
+        counted = "has 1 other" if total == 2 else f"have {total - 1:,} others"
+        others = f", nor {counted} in {where}"
     raise InputError(f"{table.source}: row {row + 1}, column {name!r} has no entry{others}; "
                      f"{remedy}")  # fmt: skip
 
@@ -136,15 +137,16 @@ def array_of(given: Any, where: str, impute: str | None, rows: Any) -> Pixels | 
                         fills)  # fmt: skip
 
 
-def outputs_of(name: str, y: Any, where: str, task: str | None, keep_unit: bool) -> Any:
+def outputs_of(name: str, y: Any, where: str, task: str | None, centre: bool) -> Any:
     """Return the classes or the numbers of a target."""
     if task is None:
         task = "classification" if outcomes.is_classes(y, where)[0] else "regression"
     if task == "classification":
         return Classes.of(name, y, where)
     numbers = outcomes.numbers_of(y, where)
-    if keep_unit:
-        k = numbers.shape[1]
-        return Numbers(name, (0.0,) * k, (1.0,) * k)
+    if not centre:
+        sizes = np.abs(numbers).mean(axis=0)
+        scales = np.where(sizes > 0.0, sizes, 1.0)
+        return Numbers(name, (0.0,) * len(scales), tuple(scales.tolist()))
     found = statistics.moments(numbers)
     return Numbers(name, tuple(found.means.tolist()), tuple(found.scales.tolist()))

@@ -60,7 +60,7 @@ class Classes(Encoder):
         if len(names) < 2:
             raise InputError(f"{where} holds the one class {names[0]!r} in all training rows; "
                              "there is nothing to tell apart")  # fmt: skip
-        if len(names) > _LABELS and len(names) > len(found) // 2:
+        if len(names) > FEW and 2 * len(names) > len(found):
             raise InputError(f"{where} holds {len(names):,} classes in {len(found):,} rows; for "
                              "numbers ask for task='regression'")  # fmt: skip
         return cls(name, tuple(names))

@@ -62,7 +62,7 @@ class Preprocessing:
         impute: str | None = None,
         one_hot_limit: int = 1000,
         rows: Any = None,
-        keep_unit: bool = False,
+        centre: bool = True,
     ) -> Preprocessing:
         """Return what the training rows say: nothing else is looked at but for missing entries.
 
@@ -74,7 +74,8 @@ class Preprocessing:
         `task` is `"classification"` or `"regression"`; None: texts, booleans and few distinct
         whole numbers are classes. `impute` fills what is missing by the training rows'
         `"mean"`, `"median"` or `"most_frequent"`, and texts by the most frequent; None: a missing
-        entry is an error. Numbers of a target are standardised too, unless `keep_unit`.
+        entry is an error. The numbers of a target are standardised too; without `centre` they are
+        divided by their mean magnitude, so that counts stay positive, as `Poisson` needs them.
 
         Raises `InputError` that names file, row and column.
         """
@@ -96,7 +97,7 @@ class Preprocessing:
             return cls(inputs)
         y = raw.array(y, where)
         chosen = y if rows is None else y[rows]
-        return cls(inputs, fitted.outputs_of(str(target), chosen, where, task, keep_unit))
+        return cls(inputs, fitted.outputs_of(str(target), chosen, where, task, centre))
 
     # -- features ------------------------------------------------------------------------------
 

@@ -255,8 +255,9 @@ def test_numbers_of_a_target_come_back_in_their_unit() -> None:
     assert abs(t.std() - 1.0) < 1e-15
     assert np.allclose(prep.values(t), people()["income"], rtol=1e-15)
     assert prep.values(np.stack([t, t])).shape == (2, 5)  # of two members
-    kept = Preprocessing.fit(people(), target="income", keep_unit=True)
-    assert kept.targets(people())[:, 0].tolist() == people()["income"].tolist()
+    counts = Preprocessing.fit(people(), target="income", centre=False)
+    assert counts.outputs == Numbers("income", (0.0,), (3e3,))
+    assert np.allclose(counts.targets(people())[:, 0], people()["income"] / 3e3, rtol=1e-15)
     y = rng().normal(5.0, 3.0, size=(7, 2))
     several = Preprocessing.fit((np.zeros((7, 1)), y))
     assert np.allclose(several.values(several.targets(y)), y, rtol=1e-14)

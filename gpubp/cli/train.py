@@ -4,105 +4,157 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from typing import Any
 
+import numpy as np
+
 from ..activations import ACTIVATIONS
-from ..data import digits
-from ..errors import InputError, named
+from ..errors import InputError
 from ..files import check_writable
+from ..history import EarlyStopping
 from ..layers import MLP
 from ..network import Network
-from ..optimizers import L1, L2, OPTIMIZERS, ClipGlobalNorm, Optimizer, optimizer
-from ..schedules import CosineDecay, OneCycle
+from . import learning, options, predicting, task
+from .parts import Part, Task
+from .predicting import Figures
 from .report import Report
-
-_DATA = {"digits": digits}
-_SCHEDULES = {"cosine": CosineDecay, "one-cycle": OneCycle}
+from .telling import say
 
 
 def add_to(commands: Any) -> None:
     """Add the sub-command and its options."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "train",
-        help="train a multi-layer perceptron and report its test accuracy",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        help="train a multi-layer perceptron and report how well it does on held-out rows",
+        description="Options that are not given follow from the number of training rows, never "
+        "from the rows of the test; what they are is said on standard error.",
+        formatter_class=options.Formatter,
     )
-    parser.add_argument("data", help="digits: the 1,797 handwritten digits shipped with gpubp")
-    parser.add_argument("--hidden", default="256,128", metavar="N,N", help="hidden widths")
-    parser.add_argument("--activation", default="relu", help=", ".join(ACTIVATIONS))
-    parser.add_argument("--norm", help="normalise before each activation: batch, layer or rms")
-    parser.add_argument("--dropout", type=float, default=0.0, help="rate behind each activation")
-    parser.add_argument("--optimizer", default="adam", help=", ".join(OPTIMIZERS))
-    parser.add_argument("--lr", type=float, help="learning rate; the optimizer's own if not given")
-    parser.add_argument("--schedule", choices=["cosine", "one-cycle"], help="of the rate")
-    parser.add_argument("--l1", type=float, default=0.0, help="penalty on |w|, of weights alone")
-    parser.add_argument("--l2", type=float, default=0.0, help="penalty on w^2 / 2, likewise")
-    parser.add_argument("--weight-decay", type=float, help="decoupled, of weights alone")
-    parser.add_argument("--clip", type=float, help="the most that the gradient's norm may be")
-    parser.add_argument("--restarts", type=int, help="first weights trained at once, best kept")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or auto")
-    parser.add_argument("--dtype", default="float32", help="float32 or float64")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and the shuffles")
-    parser.add_argument("--save", metavar="FILE", help="write the network to a safetensors file")
     parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="digits (1,797 handwritten digits shipped "
+        "with gpubp), a .csv, .tsv, .parquet, .npz or .npy file, or a folder of "
+        "IDX files",
+    )
+    task.add_to(parser)
+    group = parser.add_argument_group("network")
+    group.add_argument("--hidden", default="256,128", metavar="N,N", help="hidden widths")
+    group.add_argument("--activation", default="relu", help=", ".join(ACTIVATIONS))
+    group.add_argument("--norm", help="normalise before each activation: batch, layer or rms")
+    group.add_argument("--dropout", type=float, default=0.0, help="rate behind each activation")
+    group.add_argument("--dtype", default="float32", help="float32 or float64")
+    group.add_argument("--seed", type=int, default=0, help="of the weights and the shuffles")
+    learning.add_to(parser)
+    options.add_device(parser)
+    group = parser.add_argument_group("what is written")
+    group.add_argument("--save", metavar="FILE", help="write the network to a safetensors file")
+    group.add_argument(
         "--report", metavar="FOLDER", help="write curves, gradient health and findings there"
     )
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    group.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(given: argparse.Namespace) -> int:
     """Train, report, and save if asked to."""
-    data = named("data", options.data, _DATA)()
-    if options.save is not None:
-        check_writable(options.save)  # not after the training
-    batches = -(-len(data.x) // options.batch_size) if options.batch_size > 0 else 1
-    report = None if options.report is None else Report(options.report, options.epochs * batches)
+    widths, loss = _widths(given.hidden), learning.loss_of(given)
+    stopping = None if given.early_stopping is None else EarlyStopping(given.early_stopping)
+    if given.save is not None:
+        check_writable(given.save)  # not after the training
+    chooses = stopping is not None or (given.restarts is not None and given.data != task.DIGITS)
+    data = task.load(given, chooses, loss is None or loss.targets != "count")
+    if stopping is not None and data.validation is None:
+        raise InputError("--early-stopping needs rows to judge by; leave --validation 0 away")
+    plan = learning.plan(given, data, loss)
     net = Network(
-        MLP(
-            _widths(options.hidden), int(data.y.max()) + 1, activation=options.activation,
-            norm=options.norm, dropout=options.dropout,
-        ),
-        inputs=data.x.shape[1],
-        device=options.device,
-        dtype=options.dtype,
-        seed=options.seed,
+        MLP(widths, plan.outputs, activation=given.activation, norm=given.norm,
+            dropout=given.dropout),
+        inputs=data.width, device=given.device, dtype=given.dtype, seed=given.seed,
     )  # fmt: skip
-    # The curve of a report; restarts would choose by it, which is not what test data are for.
-    shown = report is not None and options.restarts is None
-    held_out = (data.x_test, data.y_test) if shown else None
-    print(f"{options.data}: {len(data.x)} rows to train on, {len(data.x_test)} to test, "
-          f"{net.n_parameters:,} parameters on {net.be.device}", file=sys.stderr)  # fmt: skip
+    net.preprocessing = data.prep
+    report = None if given.report is None else Report(given.report, plan.updates)
+    say(_introduction(given, data, net))
+    if data.name != task.DIGITS:
+        say(plan.text)
+    return _train(given, data, net, plan, report, stopping)
+
+
+def _train(
+    given: argparse.Namespace,
+    data: Task,
+    net: Network,
+    plan: learning.Plan,
+    report: Report | None,
+    stopping: EarlyStopping | None,
+) -> int:
     began = time.perf_counter()
     interrupted = False
     try:
         net.fit(
-            data.x, data.y, optimizer=_optimizer(options, options.epochs * batches),
-            restarts=options.restarts, epochs=options.epochs, batch_size=options.batch_size,
-            shuffle_seed=options.seed,
-            validation=held_out, progress=True,
-            callbacks=[] if report is None else [report],
+            *data.train.arguments(), loss=plan.loss, optimizer=plan.optimizer,
+            restarts=given.restarts, epochs=plan.epochs, batch_size=plan.batch_size,
+            shuffle_seed=given.seed, validation=_shown(given, data), progress=True,
+            callbacks=[c for c in (report, stopping) if c is not None],
+            checkpoint=given.checkpoint, every=given.every, resume=given.resume,
         )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
-        print(f"interrupted in epoch {net.epochs + 1}; the network is kept", file=sys.stderr)
+        say(f"interrupted in epoch {net.epochs + 1}; the network is kept")
     finally:
         if report is not None and report.records:  # of a training that failed above all
-            report.write(net.history, _told(options))
-            print(f"report in {options.report}", file=sys.stderr)
+            report.write(net.history, _told(given))
+            say(f"report in {given.report}")
     seconds = time.perf_counter() - began
-    accuracy = net.evaluate(data.x_test, data.y_test)["accuracy"]
-    if options.save is not None:
-        net.save(options.save)
-        print(f"saved to {options.save}", file=sys.stderr)
-    print(f"test accuracy {accuracy:.4f} after {net.epochs} epochs in {seconds:.1f} s")
-    if options.json:
-        print(json.dumps(_summary(options, net, accuracy, seconds)))
+    figures = None if data.test is None else figures_of(net, data.test)
+    if given.save is not None:
+        net.save(given.save)
+        say(f"saved to {given.save}")
+    print(_conclusion(data, net, figures, seconds))
+    if given.json:
+        print(json.dumps(_summary(given, data, net, figures, seconds)))
     return 1 if interrupted else 0
+
+
+def figures_of(net: Network, part: Part) -> Figures:
+    """Return how well a network does on some rows; numbers are in the unit of the target."""
+    prep = net.preprocessing
+    numbers = prep is not None and prep.classes is None
+    found = Figures(None if numbers else net.spec.shape[-1] + (net.spec.shape[-1] == 1))
+    for rows in predicting.blocks(len(part)):
+        got, t = predicting.predict(net, part.features(rows)), part.t[rows]
+        if numbers:
+            found.add(prep.values(got.values), prep.values(t))
+        else:
+            found.add(got.labels, np.asarray(t).reshape(-1).astype(np.int64))
+    return found
+
+
+def _shown(given: argparse.Namespace, data: Task) -> Any:
+    """The held-out rows whose loss is recorded.
+
+    Those of the test only for the curve of a report, and where nothing chooses by it.
+    """
+    if data.validation is not None:
+        return data.validation.source()
+    shown = given.report is not None and given.restarts is None and data.test is not None
+    return data.test.source() if shown and data.test is not None else None
+
+
+def _introduction(given: argparse.Namespace, data: Task, net: Network) -> str:
+    held = "" if data.validation is None else f", {len(data.validation)} to validate"
+    tested = 0 if data.test is None else len(data.test)
+    return (f"{given.data}: {len(data.train)} rows to train on{held}, {tested} to test, "
+            f"{net.n_parameters:,} parameters on {net.be.device}")  # fmt: skip
+
+
+def _conclusion(data: Task, net: Network, figures: Figures | None, seconds: float) -> str:
+    after = f"after {net.epochs} epochs in {seconds:.1f} s"
+    if figures is None:
+        return f"trained on all rows, without a test, {after}"
+    target = None if data.prep is None else data.prep.target
+    return f"test {predicting.text(figures.result(), target)} {after}"
 
 
 def _widths(text: str) -> list[int]:
@@ -112,38 +164,45 @@ def _widths(text: str) -> list[int]:
         raise InputError(f"--hidden is {text!r}; expected widths such as 128,64") from error
 
 
-def _optimizer(options: argparse.Namespace, updates: int) -> Optimizer:
-    given = optimizer(options.optimizer)
-    kind, lr = type(given), given.lr if options.lr is None else options.lr
-    if options.schedule is not None and updates > 0:
-        lr = _SCHEDULES[options.schedule](float(lr), updates)  # type: ignore[arg-type]
-    asked = options.weight_decay
-    return kind(
-        lr=lr,
-        weight_decay=given.weight_decay if asked is None else asked,
-        penalty=[p for p in (L1(options.l1), L2(options.l2)) if p.strength],  # type: ignore[arg-type]
-        clip=None if options.clip is None else ClipGlobalNorm(options.clip),
-    )
-
-
-def _told(options: argparse.Namespace) -> dict[str, Any]:
+def _told(given: argparse.Namespace) -> dict[str, Any]:
     """What was asked for, without what was to be written where."""
-    left_out = ("command", "run", "save", "report", "json")
-    return {name: value for name, value in vars(options).items() if name not in left_out}
+    left_out = ("command", "run", "save", "report", "json", "checkpoint")
+    return {name: value for name, value in vars(given).items() if name not in left_out}
 
 
 def _summary(
-    options: argparse.Namespace, net: Network, accuracy: float, seconds: float
+    given: argparse.Namespace,
+    data: Task,
+    net: Network,
+    figures: Figures | None,
+    seconds: float,
 ) -> dict[str, Any]:
-    return {
-        "task": options.data,
+    found = {} if figures is None else figures.result()
+    names = data.classes
+    kinds = ("accuracy",) if names is not None else ("r2", "rmse")
+    summary = {
+        "task": given.data,
+        "kind": "regression" if names is None else "classification",
         "device": net.be.device,
         "path": "plain",
         "dtype": net.be.precision,
-        "seed": options.seed,
+        "seed": given.seed,
         "parameters": net.n_parameters,
         "epochs": net.epochs,
+        "train_rows": len(data.train),
+        "validation_rows": 0 if data.validation is None else len(data.validation),
+        "test_rows": 0 if data.test is None else len(data.test),
         "train_loss": net.history.records[-1]["loss"] if len(net.history) else None,
-        "test_accuracy": accuracy,
+        **{f"test_{kind}": found.get(kind) for kind in kinds},
         "seconds": seconds,
     }
+    if names is not None and figures is not None:
+        trained = np.bincount(
+            np.asarray(data.train.t).reshape(-1).astype(int), minlength=len(names)
+        )
+        rows = zip(names, trained.tolist(), figures.recalls(), strict=True)
+        summary["classes"] = [
+            {"class": name, "train_rows": n, "test_rows": tested, "recall": recall}
+            for name, n, (tested, recall) in rows
+        ]
+    return summary

@@ -1,4 +1,4 @@
-"""The command `gpubp`: train, check, info. Exit codes: 0, 1 failure, 2 bad usage or input."""
+"""The command `gpubp` and its parts. Exit codes: 0, 1 failure, 2 bad usage or input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import GpubpError, InputError
-from . import check, export, info, train
+from . import check, export, info, predict, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"gpubp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, check, export, info):
+    for module in (train, predict, check, export, info):
         module.add_to(commands)
     try:
         options = parser.parse_args(arguments)

@@ -139,8 +139,9 @@ def restore(
     try:
         return examine(described, arrays, device, layer)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # cut: what a layer was given instead of a number may be anything
         file = "a file" if isinstance(given, tuple) else given
-        raise InputError(f"the description in {file} is wrong: {error}") from error
+        raise InputError(f"the description in {file} is wrong: {error!s:.600}") from error
 
 
 def _described(layer: Layer) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def load(
         saved.settle(net)
     except DeviceError:
         raise
-    except (AttributeError, InputError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{path} holds no network that can be: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path} holds no network that can be: {error!s:.600}") from error
     net.epochs, net.preprocessing = saved.epochs, saved.preprocessing
     return net

@@ -59,6 +59,9 @@ ABSURD: dict[str, tuple[bytes, str]] = {
                * 4_000}, inputs=[10**6]),
         "too much",
     ),
+    "10,000 wide branches with weights": (
+        empty({"type": "Sum", "layers": [within(LINEAR, 1)] * 4_000}, inputs=[10**6]), "too much",
+    ),
     "doubled 60 times": (
         empty({"type": "Sequential", "layers": [DOUBLED] * 60}, inputs=[1]), "too large|too much",
     ),
@@ -199,6 +202,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "layers that are a number": ({"layer": {"type": "Sequential", "layers": 3}}, "layers is 3"),
     "layers that are a text": ({"layer": {"type": "Sequential", "layers": "ab"}}, "layers is 'ab'"),
     "layers that are numbers": ({"layer": {"type": "Sum", "layers": [1]}}, "item 0 is 1"),
+    "layers in place of a layer": (
+        {"layer": {"type": "Sequential", "layers": [IDENTITY, [IDENTITY] * 1_000]}}, "item 1 is",
+    ),
     "an activation in a list": ({"layer": {"type": "Activation", "name": ["tanh"]}}, "activation"),
     "a body that is true": ({"layer": {"type": "Checkpoint", "body": True}}, "the body is True"),
     "a rate of 2": ({"layer": {"type": "Dropout", "rate": 2}}, "rate is 2"),

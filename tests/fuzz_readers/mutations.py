@@ -168,8 +168,12 @@ def _spoilt(rng: random.Random, value: Any, corpus: Sequence[bytes]) -> Any:
     places = list(_places(value))
     if not places:
         return rng.choice(_VALUES)
-    holder, key = rng.choice(places)
+    inside = [(h, k) for h, k in places if isinstance(h[k], str) and h[k][:1] == "{"]
+    holder, key = rng.choice(inside if inside and rng.random() < 0.5 else places)
     found = holder[key]
+    if (holder, key) in inside:  # JSON in a text in JSON
+        holder[key] = tree(rng, found.encode(), corpus).decode(errors="replace")
+        return value
     what = rng.randrange(9)
     if what == 0:
         del holder[key]

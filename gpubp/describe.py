@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from . import initializers, layers, losses
@@ -31,8 +32,9 @@ def describe(thing: Layer | Initializer | Loss) -> dict[str, Any]:
     >>> describe(gpubp.Activation("tanh"))
     {'type': 'Activation', 'name': 'tanh'}
     """
-    described: dict[str, Any] = {"type": type(thing).__name__}
-    for parameter in _parameters(type(thing)):
+    kind: Any = type(thing)
+    described: dict[str, Any] = {"type": kind.__name__}
+    for parameter in _parameters(kind):
         described[parameter.name] = _plain(getattr(thing, parameter.name))
     return described
 
@@ -117,8 +119,9 @@ def _rebuild(described: Any, what: str, kinds: Mapping[str, type], hint: str) ->
         raise InputError(f"the file describes a {name} that cannot be: {error}") from error
 
 
-def _parameters(kind: type) -> list[inspect.Parameter]:
-    return list(inspect.signature(kind).parameters.values())
+@lru_cache(maxsize=256)
+def _parameters(kind: type) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(kind).parameters.values())
 
 
 def _plain(value: Any) -> Any:

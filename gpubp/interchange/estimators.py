@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend
+from ..data.encoders import Standardised
+from ..data.outcomes import Classes
+from ..data.preprocessing import Preprocessing
 from ..errors import InputError, nearest
 from ..layers import MLP
 from ..losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, Poisson
@@ -33,7 +36,8 @@ def from_sklearn(estimator: Any, *, device: str | Backend = "cpu", seed: int = 0
     where a scaler went in. `net.loss` is set, and so:
 
     - for several classes `predict_proba` is the estimator's; `predict_class` are indices of
-      `estimator.classes_`, so that `estimator.classes_[net.predict_class(x)]` are its labels;
+      `estimator.classes_`, so that `estimator.classes_[net.predict_class(x)]` are its labels. Where
+      these are texts or numbers, `net.classes` and `net.preprocessing.decode` have them, too;
     - for two classes `predict_proba` is `(n, 1)`, the chance of `classes_[1]`;
     - for several labels at once (`y` of 0 and 1, `(n, labels)`) both are the estimator's;
     - for a regression `predict` is the estimator's, as `(n, outputs)`; with `loss="poisson"` it is
@@ -67,7 +71,20 @@ with one of them at the end; given a str
     state = {f"{i}.W": w for i, w in zip(places, weights, strict=True)}
     net.load_state_dict(state | {f"{i}.b": b for i, b in zip(places, biases, strict=True)})
     net.loss = _of(_LOSSES, name, "out_activation_", mlp.out_activation_)
+    net.preprocessing = _preprocessing(mlp, net.inputs[0])
     return net
+
+
+def _preprocessing(mlp: Any, width: int) -> Preprocessing | None:
+    """The names of the classes, with features that go in as they are; None where there are none."""
+    labels = getattr(mlp, "classes_", None)
+    if labels is None or (mlp.out_activation_ == "logistic" and mlp.n_outputs_ > 1):
+        return None
+    try:
+        classes = Classes("y", tuple(np.asarray(labels).tolist()))
+    except InputError:  # labels of a kind that has no name
+        return None
+    return Preprocessing(Standardised((width,), (0.0,) * width, (1.0,) * width), classes)
 
 
 def _of(table: Any, what: str, attribute: str, given: Any) -> Any:

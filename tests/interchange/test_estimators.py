@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,25 @@ def test_two_classes(dtype: str) -> None:
     assert net.loss == gpubp.BinaryCrossEntropy()
     close(net.predict_proba(x), estimator.predict_proba(x)[:, 1:], dtype)
     assert np.array_equal(estimator.classes_[net.predict_class(x)], estimator.predict(x))
+
+
+@pytest.mark.parametrize("y", [THREE, TWO, LABELS[:, 0], LABELS[:, 0] * 1.0, TWO == "yes"])
+def test_the_classes_are_told(y: Any, tmp_path: Path) -> None:
+    estimator = fitted("MLPClassifier", X, y)
+    net = from_sklearn(estimator)
+    assert net.classes == estimator.classes_.tolist()
+    assert net.preprocessing.features(X, dtype="float64").tolist() == X.tolist()
+    labels = net.preprocessing.decode(net.predict_class(X))
+    assert labels.tolist() == estimator.predict(X).tolist()
+    net.save(tmp_path / "net")
+    assert gpubp.load(tmp_path / "net").classes == net.classes
+
+
+def test_where_there_are_no_names_none_are_told() -> None:
+    odd = fitted("MLPClassifier", X, TWO)
+    odd.classes_ = np.asarray([None, 1], dtype=object)
+    for estimator in (odd, fitted("MLPClassifier", X, LABELS), fitted("MLPRegressor", X, SCORE)):
+        assert from_sklearn(estimator).preprocessing is None
 
 
 @pytest.mark.parametrize("count", [2, 3])

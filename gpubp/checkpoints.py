@@ -78,6 +78,15 @@ class Checkpoints:
             return []
         return [path for *_, path in sorted((int(m[1]), int(m[2]), p) for m, p in named if m)]
 
+    def epochs(self, begun: int = 0) -> int:
+        """Return how many epochs the newest checkpoint has behind it; `begun` where there is none.
+
+        >>> Checkpoints("no-such-folder").epochs()
+        0
+        """
+        found = [_NAME.fullmatch(path.name) for path in self.files()]
+        return int(found[-1][1]) if found and found[-1] else begun
+
     def prepare(self) -> None:
         """Make the folder if need be, and remove what a killed process left half written there.
 

@@ -126,7 +126,7 @@ class Fitting(Bound):
             return self._restart(restarts, keep, how)
         chosen = named_loss(loss)
         method = named_optimizer(Adam() if optimizer is None else optimizer)
-        self.steps.check(method)
+        self.steps.check(method, done=0 if resume else None)
         check_counts(1, epochs=epochs, batch_size=1 if batch_size is None else batch_size)
         check_counts(0, shuffle_seed=shuffle_seed)
         if micro_batch is not None:
@@ -134,7 +134,8 @@ class Fitting(Bound):
         check_callbacks(callbacks)
         where = check_checkpoint(checkpoint, every, resume)
         with self.be.activate():
-            data = self._data(x, y, sample_weight, chosen, check_finite, "", self.epochs)
+            begun = self.epochs if where is None or not resume else where.epochs(self.epochs)
+            data = self._data(x, y, sample_weight, chosen, check_finite, "", begun)
             held_out = None
             if validation is not None:
                 held = pair(validation)
@@ -147,7 +148,7 @@ class Fitting(Bound):
             if data.n is not None:
                 batches = -(-data.n // min(size, data.n))
                 check_rest(self.spec.least_rows, data.n, size, micro_batch)
-                self.steps.check(method, epochs * batches)
+                self.steps.check(method, epochs * batches, done=0 if resume else None)
             over = StreamTrainer if isinstance(data, Feed) else Trainer
             train = over if method.stepwise else LineSearchTrainer
             trainer = train(self, data, chosen, method, size, seed, micro_batch)

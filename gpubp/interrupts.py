@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
+
+from .errors import InputError
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -46,8 +49,11 @@ class Interrupts:
 
     def leave(self) -> NoReturn:
         """End training between two steps."""
-        if self._before_leaving is not None:
-            self._before_leaving()
+        try:
+            if self._before_leaving is not None:
+                self._before_leaving()
+        except InputError as error:  # a full disk, say: who asked to end is not to wait for it
+            warnings.warn(f"training ends, and this went wrong before: {error}", stacklevel=4)
         self._raise()
 
     def _raise(self) -> NoReturn:

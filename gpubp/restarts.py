@@ -54,7 +54,7 @@ def ensemble(net: Any, restarts: int) -> Any:
     """Return a network of `restarts` members whose seeds follow that of `net`."""
     seeds = [net.seed + k for k in range(restarts)]
     together = type(net)(net.layer, net.inputs, device=net.be, seed=seeds)
-    together.steps.tolerant = True
+    together.steps.tolerant, together.preprocessing = True, net.preprocessing
     with net.be.activate():
         own, drawn = net.state_dict(), together.state_dict()
         for path, array in own.items():

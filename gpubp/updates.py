@@ -62,8 +62,11 @@ class Updates:
 
     # -- what is asked for ---------------------------------------------------------------------
 
-    def check(self, optimizer: Optimizer, count: int = 1) -> None:
-        """Raise `InputError` unless this is an optimizer that can make `count` updates here."""
+    def check(self, optimizer: Optimizer, count: int = 1, done: int | None = None) -> None:
+        """Raise `InputError` unless this is an optimizer that can make `count` updates here.
+
+        `done` is how many it made already, if that is another number than that of the slots.
+        """
         if self.elsewhere:
             raise InputError("the averaged weights are in place: train outside `net.averaged()`")
         if not isinstance(optimizer, Optimizer):
@@ -74,7 +77,8 @@ class Updates:
         if self.frozen and len(self.frozen) == len(self._arrays.params.places):
             raise InputError("all parameters are frozen; call unfreeze first")
         optimizer.check(self._arrays.params)
-        done = self.slots.updates if self.slots.fits(optimizer) else 0
+        if done is None:
+            done = self.slots.updates if self.slots.fits(optimizer) else 0
         if optimizer.length is not None and done + count > optimizer.length:
             raise InputError(
                 f"the schedule of the rate ends after {optimizer.length} updates; {done} were made "

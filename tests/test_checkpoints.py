@@ -19,6 +19,7 @@ import gpubp
 from gpubp import io
 from gpubp.backend import Backend
 from gpubp.backends.standard import StandardBackend
+from gpubp.data import Preprocessing
 from tests.conftest import require
 from tests.kill_training import ROOT, digest
 
@@ -499,3 +500,188 @@ def test_what_json_does_not_take_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(gpubp.InputError, match=re.escape("Odd: on_save returned 'thing'")):
         fit(plain(), callbacks=[Odd()], checkpoint=tmp_path)
+
+
+def both(tmp_path: Path, make: Callable[[], gpubp.Network], left: int, **how: Any) -> None:
+    """Train in one go, and leave after some epochs and go on: the same bits."""
+    wanted = fit(make(), **{**how, "epochs": 6})
+    fit(make(), **{**how, "epochs": left}, checkpoint=tmp_path)
+    net = fit(make(), **{**how, "epochs": 6}, checkpoint=tmp_path, resume=True)
+    assert digest(net) == digest(wanted)
+    assert net.frozen == wanted.frozen
+
+
+def test_what_a_callback_unfreezes_stays_so(tmp_path: Path) -> None:
+    class Thaw(gpubp.Callback):
+        def on_epoch_end(self, net: Any, record: Any) -> None:
+            if record["epoch"] == 2:
+                net.unfreeze()
+
+    both(tmp_path, frozen, 3, callbacks=lambda: [Thaw()])
+
+
+def test_a_file_that_cannot_be_read_does_not_outlive_what_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = gpubp.Checkpoints(tmp_path, 1, unit="updates", keep=2)
+    fit(plain(), checkpoint=where)
+    last = where.files()[-1]
+    last.write_bytes(last.read_bytes()[:100])
+    where = gpubp.Checkpoints(tmp_path, 1, unit="updates", keep=1)
+    leave_at(monkeypatch, 1)
+    with pytest.warns(UserWarning, match="going on from"), pytest.raises(KeyboardInterrupt):
+        fit(plain(), checkpoint=where, resume=True, epochs=9)
+    monkeypatch.undo()
+    assert [gpubp.load(path).updates for path in where.files()] == [13]
+    assert last.with_suffix(".unreadable").exists()
+    assert digest(fit(plain(), checkpoint=where, resume=True, epochs=9)) == digest(
+        fit(plain(), epochs=9)
+    )
+
+
+def test_the_same_network_goes_on_after_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {"optimizer": gpubp.SGD(gpubp.OneCycle(0.1, 12)), "checkpoint": tmp_path}
+    net = plain()
+    with monkeypatch.context() as patch:
+        leave_at(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            fit(net, **how)
+    fit(net, **how, resume=True)
+    assert digest(net) == digest(fit(plain(), optimizer=how["optimizer"]))
+
+
+def test_why_a_search_ended_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, how = CASES["lbfgs"]
+    how = {**how, "epochs": 60, "optimizer": gpubp.LBFGS(tolerance=1e-2)}
+    wanted = fit(make(), **how)
+    assert 1 < len(wanted.history) < 60
+    from gpubp.lbfgs import LineSearchTrainer
+
+    search, made = LineSearchTrainer._search, []
+
+    def searched(self: Any) -> None:
+        made.append(1)
+        search(self)
+        if len(made) == len(wanted.history):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(LineSearchTrainer, "_search", searched)
+    with pytest.raises(KeyboardInterrupt):
+        fit(make(), **how, checkpoint=tmp_path)
+    net = fit(make(), **how, checkpoint=tmp_path, resume=True)
+    assert digest(net) == digest(wanted)
+    assert net.history.stopped == wanted.history.stopped
+
+
+PREPARED = Preprocessing.fit((X, Y))
+
+
+def prepared() -> gpubp.Network:
+    net = plain()
+    net.preprocessing = PREPARED
+    return net
+
+
+@pytest.mark.parametrize("restarts", [None, 2])
+def test_preprocessing_goes_along(tmp_path: Path, restarts: int | None) -> None:
+    fit(prepared(), checkpoint=tmp_path, restarts=restarts, epochs=2)
+    assert all(gpubp.load(path).preprocessing == PREPARED for path in tmp_path.iterdir())
+    if restarts is None:  # restarts train networks that are thrown away
+        net = fit(plain(), checkpoint=tmp_path, resume=True)
+        assert net.preprocessing == PREPARED
+    other = plain()
+    other.preprocessing = Preprocessing.fit((X * 2.0, Y))
+    refused(other, "another preprocessing", checkpoint=tmp_path, resume=True, restarts=restarts)
+
+
+class Hidden(gpubp.Layer):
+    """A layer whose argument is no attribute of that name."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def build(self, inputs: Any) -> gpubp.Spec:
+        return gpubp.Spec(inputs)
+
+    def forward(self, be: Any, w: Any, x: Any, run: Any) -> Any:
+        return x * self._factor, None
+
+    def backward(self, be: Any, w: Any, g: Any, ctx: Any, dy: Any, run: Any) -> Any:
+        return dy * self._factor
+
+
+def test_what_can_never_be_written_is_refused_first(tmp_path: Path) -> None:
+    net = gpubp.Network(gpubp.Sequential(Hidden(2.0), gpubp.Linear(3)), inputs=5)
+    refused(net, "cannot be written to a file", checkpoint=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    [None, [1], {3: 1}, {"a": np.asarray(["text"])}, {"a": np.zeros(2, complex)},
+     {"a": np.zeros(1, "datetime64[s]")}, {"a": np.zeros(1, object)}],
+)  # fmt: skip
+def test_a_state_that_no_file_holds(tmp_path: Path, state: Any) -> None:
+    class Odd(gpubp.Callback):
+        def on_save(self, net: Any) -> Any:
+            return state
+
+    with pytest.raises(gpubp.InputError, match="Odd: on_save returned"):
+        fit(plain(), callbacks=[Odd()], checkpoint=tmp_path)
+
+
+def test_numbers_of_numpy_in_a_record(tmp_path: Path) -> None:
+    class Note(gpubp.Callback):
+        def on_epoch_end(self, net: Any, record: Any) -> None:
+            record["mine"] = np.float32(0.1)
+
+    net = fit(plain(), callbacks=[Note()], checkpoint=tmp_path, epochs=2)
+    net = fit(plain(), callbacks=[Note()], checkpoint=tmp_path, resume=True)
+    assert net.history["mine"] == [np.float32(0.1)] * 4
+
+
+def test_what_is_best_is_part_of_a_training(tmp_path: Path) -> None:
+    how = {"validation": VALIDATION, "epochs": 2}
+    fit(plain(), **how, checkpoint=gpubp.Checkpoints(tmp_path, monitor="val_accuracy"))
+    where = gpubp.Checkpoints(tmp_path, monitor="val_loss")
+    refused(plain(), "best 'largest val_accuracy', now 'least val_loss'", **how, checkpoint=where,
+            resume=True)  # fmt: skip
+
+
+def test_other_validation_data_are_refused(tmp_path: Path) -> None:
+    fit(plain(), validation=VALIDATION, checkpoint=tmp_path)
+    other = (X[:7] * 100.0, Y[:7])
+    refused(plain(), "validation", validation=other, checkpoint=tmp_path, resume=True)
+
+
+def test_what_has_no_repr_is_told_by_its_attributes(tmp_path: Path) -> None:
+    class Slower(gpubp.Schedule):
+        def __init__(self, rate: float) -> None:
+            self.rate = rate
+
+        def __call__(self, step: int) -> float:
+            return self.rate / (step + 1)
+
+    fit(plain(), optimizer=gpubp.Adam(Slower(0.1)), checkpoint=tmp_path)
+    other = gpubp.Adam(Slower(0.9))
+    refused(plain(), "optimizer", optimizer=other, checkpoint=tmp_path, resume=True)
+    same = gpubp.Adam(Slower(0.1))
+    fit(plain(), optimizer=same, checkpoint=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_full_disk_does_not_keep_a_process_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    leave_at(monkeypatch, 2, number)
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        pytest.warns(UserWarning, match="went wrong before.*No space left"),
+        pytest.raises((KeyboardInterrupt, SystemExit)),
+    ):
+        fit(plain(), checkpoint=tmp_path)

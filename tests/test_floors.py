@@ -27,6 +27,7 @@ FLOORS: list[set[str]] = [
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"}
     | {"saved"},
     {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"}
+    | {"found", "settings"}
     | {"feeds", "streaming"},
     {"fitting"},
     {"watch", "findings", "health", "plots"},

@@ -61,8 +61,10 @@ class Run:
     def _check(self, found: Found) -> None:
         mine, theirs = self.net.preprocessing, found.saved.preprocessing
         if len(found.callbacks) != len(self.callbacks):
-            raise InputError(f"the checkpoint {found.path} is incomplete or wrong: it holds the state of "
-                             f"{len(found.callbacks)} callbacks")  # fmt: skip
+            raise InputError(
+                f"the checkpoint {found.path} is incomplete or wrong: it holds the state of "
+                f"{len(found.callbacks)} callbacks"
+            )
         if mine is not None and theirs != mine:
             raise InputError(
                 f"{found.path} was written by a training with another preprocessing: give the "

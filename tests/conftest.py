@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from inspect import isfunction, ismodule
+from signal import SIG_DFL, SIGINT, SIGTERM, default_int_handler, signal
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _missing:
         names = ", ".join(sorted(_missing))
         terminalreporter.write_line(f"optional checks skipped: this machine lacks {names}")
+
+
+@pytest.fixture(autouse=True)
+def usual_signals() -> Iterator[None]:
+    """Python's own handling of signals, whatever the tests are run by."""
+    usual: dict[int, Any] = {SIGINT: default_int_handler, SIGTERM: SIG_DFL}
+    old = {number: signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in old.items():
+        signal(number, handler)
 
 
 @pytest.fixture(params=DTYPES)

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +101,6 @@ def fit(net: gpubp.Network, **given: Any) -> gpubp.Network:
         how["callbacks"] = how["callbacks"]()
     net.fit(**how)
     return net
-
-
-@pytest.fixture(autouse=True)
-def default_handlers() -> Iterator[None]:
-    old = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    for number, handler in old.items():
-        signal.signal(number, handler)
 
 
 def leave_at(monkeypatch: pytest.MonkeyPatch, update: int, number: int = signal.SIGINT) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,6 @@ from gpubp.interrupts import Interrupts
 X = np.random.default_rng(3).normal(size=(12, 3))
 Y = np.arange(12) % 2
 OPTIONS: dict[str, Any] = {"batch_size": 4, "optimizer": gpubp.Adam(0.01)}  # three steps an epoch
-
-
-@pytest.fixture(autouse=True)
-def default_handler() -> Iterator[None]:
-    """Python's own handler, whatever the tests are run by."""
-    old = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, old)
 
 
 def mlp() -> gpubp.Network:

@@ -6,6 +6,7 @@ lengths, of endless entries. Such a file raises `Doubtful`, and the standard lib
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
@@ -36,6 +37,8 @@ def blocks(chunks: Iterable[str], delimiter: str, names: list[str]) -> Iterator[
     )
     start = 1  # the header is the first row
     for data in _whole_rows(chunks, ord(delimiter)):
+        if data.startswith(codecs.BOM_UTF8):
+            data = b"\n" + data  # pyarrow takes away any at the beginning: it begins with a block
         options = csv.ReadOptions(column_names=columns, block_size=len(data) + 1)
         try:
             table = csv.read_csv(pyarrow.BufferReader(data), options, parsing, types)
@@ -44,7 +47,7 @@ def blocks(chunks: Iterable[str], delimiter: str, names: list[str]) -> Iterator[
         if any(_longest(column) > FIELD for column in table.columns):
             raise Doubtful("an entry is very long")
         block = [ArrowTexts(column.combine_chunks()) for column in table.slice(start).columns]
-        start = 0
+        start = 0 if len(table) else start
         if len(block[0]):
             yield block
 

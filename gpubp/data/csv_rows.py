@@ -7,7 +7,7 @@ import io
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ import numpy as np
 from ..errors import InputError
 from .limits import FIELD, ROW
 from .texts import Entries, Numbers, Texts
+
+WIDE = 500
+"""The columns from which on a table is wide: the work on each column outweighs that on rows."""
 
 _LIMIT = threading.Lock()
 _OPEN = "unexpected end of data"  # csv's words for a quote that is not closed
@@ -68,30 +71,23 @@ def blocks(
     """
     done = -1  # the header is row 0
     fast = True
-    rest, enough = "", 0
-    for chunk in chain(chunks, [""]):
-        text = rest + chunk
-        if chunk and len(text) < enough:
-            rest = text
-            continue
-        # A return at the very end may be the first half of an end of line.
-        end = max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1 if chunk else len(text)
-        numbers = None
-        if fast and done >= 0 and end:
-            numbers = _numbers(text[:end], delimiter, len(names)) if all_numbers() else None
-            fast = numbers is not None
+    text = _Text(chunks, 64 * sum(map(len, names)) if len(names) >= WIDE else 0)
+    while text.more():
+        fast = fast and all_numbers()
+        numbers = _numbers(text.lines, delimiter, len(names)) if fast and done >= 0 else None
         if numbers is not None:
-            rest = text[end:]
+            text.take(len(text.lines))
             done += len(numbers)
             yield [Numbers(column) for column in numbers.T]
             continue
-        rows = _rows(name, text[:end], delimiter, done, last=not chunk)
-        if rows is None:  # twice as much: to read again and again after each chunk takes long
-            rest, enough = text, 2 * len(text)
-            continue
-        rest, enough = text[end:], 0
-        if len(rest) > ROW:
-            raise InputError(f"{name}: row {done + len(rows) + 1} is longer than {ROW} characters")
+        fast = fast and (done < 0 or not text.lines)
+        rows, taken = _rows(name, text, delimiter, done)
+        text.take(taken)
+        if len(text.rest) > ROW:
+            raise InputError(
+                f"{name}: row {done + len(rows) + 1} is longer than {ROW} characters; "
+                "a quote may not be closed"
+            )
         _check_lengths(name, rows, done, names)
         first = 1 if done < 0 else 0
         done += len(rows)
@@ -99,9 +95,52 @@ def blocks(
             yield [Texts(column) for column in zip(*rows[first:], strict=True)]
 
 
+class _Text:
+    """Chunks of text put together until they make whole lines, and what of these is left over.
+
+    What is done for each column and block takes longer than its entries if these are few: of a
+    wide table, `least` characters are put together.
+    """
+
+    def __init__(self, chunks: Iterable[str], least: int) -> None:
+        self.chunks, self.least = iter(chunks), least
+        self.rest = self.lines = ""
+        self.last = False
+        self._enough = 0
+
+    def more(self) -> bool:
+        """Put together the next lines; whether there are any."""
+        if self.last:
+            return False
+        parts, size = [self.rest], len(self.rest)
+        while size < max(self.least, self._enough) or len(parts) == 1:
+            chunk = next(self.chunks, "")
+            self.last = not chunk
+            if self.last:
+                break
+            parts.append(chunk)
+            size += len(chunk)
+        text = "".join(parts)
+        # A return at the very end may be the first half of an end of line.
+        end = max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
+        end = len(text) if self.last else end
+        self.lines, self.rest = text[:end], text[end:]
+        return True
+
+    def take(self, taken: int) -> None:
+        """Leave what comes behind so many characters of the lines for the next time.
+
+        If none was taken, the next time is when there is twice as much: to read a long row again
+        after each chunk takes long.
+        """
+        self.rest = self.lines[taken:] + self.rest
+        self._enough = 0 if taken else 2 * len(self.rest)
+
+
 def _numbers(text: str, delimiter: str, width: int) -> Any:
     """Return whole lines as an array `(n, width)` if they hold finite numbers only, else None."""
-    if '"' in text:
+    # NumPy takes away more around a number than Python does: the separators 1c to 1f.
+    if not text.isascii() or any(sign in text for sign in '"\x1c\x1d\x1e\x1f'):
         return None
     lines = [line for line in io.StringIO(text, newline="") if line.strip("\r\n")]
     if not lines or max(map(len, lines)) > FIELD:
@@ -113,22 +152,23 @@ def _numbers(text: str, delimiter: str, width: int) -> Any:
     return values if values.shape == (len(lines), width) and np.isfinite(values).all() else None
 
 
-def _rows(name: str, text: str, delimiter: str, done: int, last: bool) -> list[list[str]] | None:
-    """Return the rows of whole lines; None if they end in quotes, and more lines are to come."""
-    lines = reader(io.StringIO(text, newline=""), delimiter)
+def _rows(name: str, text: _Text, delimiter: str, done: int) -> tuple[list[list[str]], int]:
+    """Return the rows that are whole, and how many characters of the lines they take."""
+    source = reader(io.StringIO(text.lines, newline=""), delimiter)
     rows: list[list[str]] = []
+    read = 0  # lines in whole rows
     try:
         with field_limit():
-            rows.extend(row for row in lines if row)
+            for row in source:
+                read = source.line_num
+                if row:
+                    rows.append(row)
     except csv.Error as error:
-        if _OPEN in str(error) and not last and len(text) <= ROW:
-            return None
-        row = f"row {done + 1 + len(rows)}"
-        if _OPEN in str(error) and not last:
-            raise InputError(f"{name}: {row} is longer than {ROW} characters; "
-                             "a quote may not be closed") from error  # fmt: skip
-        raise InputError(f"{name}: {row}: {fault(error)}") from error
-    return rows
+        if _OPEN not in str(error) or text.last:
+            raise InputError(f"{name}: row {done + 1 + len(rows)}: {fault(error)}") from error
+        lines = islice(io.StringIO(text.lines, newline=""), read)
+        return rows, sum(map(len, lines))
+    return rows, len(text.lines)
 
 
 def _check_lengths(name: str, rows: list[list[str]], done: int, names: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 
 from ..errors import InputError
 from . import arrow_rows, csv_rows
@@ -47,7 +48,8 @@ def read_delimited(
         head = header(name, source.chunks(), delimiter)
         kinds = forced(name, head.names, text, numeric)
         if engine is None:
-            engine = _engine(os.fstat(file.fileno()).st_size)
+            large = os.fstat(file.fileno()).st_size >= _LARGE and len(head.names) < csv_rows.WIDE
+            engine = "pyarrow" if large and find_spec("pyarrow") else "csv"
         try:
             columns = _columns(source, head, kinds, engine)
         except (Doubtful, InputError, ImportError):
@@ -57,12 +59,6 @@ def read_delimited(
         if not len(columns[0]):
             raise InputError(f"{name} has a row of column names and no row below it")
         return Table({column.name: column.result() for column in columns}, name)
-
-
-def _engine(size: int) -> str:
-    from importlib.util import find_spec
-
-    return "pyarrow" if size >= _LARGE and find_spec("pyarrow") else "csv"
 
 
 def _columns(source: TextSource, head: Header, kinds: dict[str, str], engine: str) -> list[Column]:

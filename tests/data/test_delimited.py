@@ -224,6 +224,26 @@ def test_encodings(
 # -- many rows, many columns --------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("last", ["2\x1c", "\x1f2", "2\u00a0", "\u20022", "1_0", "0x10"])
+def test_what_is_no_number_is_none_below_numbers(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    small_blocks(monkeypatch)
+    path = write(tmp_path, "a\n" + "1\n" * 200 + last)
+    assert read_delimited(path, engine=engine)["a"].tolist()[-2:] == ["1", last]
+
+
+def test_blocks_that_begin_in_odd_ways(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With blank lines before the header, and a character that only a file's beginning hides."""
+    monkeypatch.setattr(gpubp.data.text_source, "CHUNK", 1)
+    monkeypatch.setattr(gpubp.data.arrow_rows, "_BLOCK", 1)
+    path = write(tmp_path, "\n\r\na,b\n\n1,x\n\ufeff2,y\n")
+    table = read_delimited(path, engine=engine)
+    assert plain(table) == {"a": ["1", "\ufeff2"], "b": ["x", "y"]}
+
+
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpubp.data.text_source, "CHUNK", 64)
     monkeypatch.setattr(gpubp.data.arrow_rows, "_BLOCK", 64)

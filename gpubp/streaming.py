@@ -126,11 +126,15 @@ class Moments:
     """
 
     def __init__(self) -> None:
+        self._origin: Any = None
         self._weight, self._mean, self._squares = 0.0, np.zeros(1), np.zeros(1)
 
     def add(self, t: Any, w: Any) -> None:
         """Take in targets `(n, columns)` and their weights `(n, 1)` or None."""
         t = t.astype(float)
+        if self._origin is None:
+            self._origin = t[0]  # far from zero, the mean has fewer digits than the deviations
+        t = t - self._origin
         w = np.ones((len(t), 1)) if w is None else w.astype(float)
         weight = float(w.sum())
         if not weight:

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpubp
-from gpubp import evaluation
+from gpubp import evaluation, streaming
 from gpubp.backend import Backend
 from gpubp.data import Preprocessing, Rows, Stream, Table, class_weights, prefetch, split
+from gpubp.feeds import Feed
 from tests.conftest import require
 
 _RNG = np.random.default_rng(8)
@@ -214,7 +215,7 @@ def test_a_generator_does_for_one_epoch() -> None:
 @pytest.mark.parametrize("depth", [0, 2])
 def test_inference_takes_sources(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "BLOCK", 8)
-    monkeypatch.setattr(gpubp.streaming, "BLOCK", 8)
+    monkeypatch.setattr(streaming, "BLOCK", 8)
     for net in (mlp(), mlp(members=2)):
         net.fit(X, Y, epochs=1)
         sources = [Rows(X, prefetch=depth), Rows(X, Y, prefetch=depth),
@@ -234,14 +235,21 @@ def test_inference_takes_sources(depth: int, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @QUICK
-@given(lengths=st.lists(st.integers(0, 9), max_size=3), weighed=st.booleans())
-def test_r2_of_a_source_is_that_of_arrays(lengths: list[int], weighed: bool) -> None:
+@given(
+    lengths=st.lists(st.integers(0, 9), max_size=3),
+    size=st.integers(1, 31),
+    weighed=st.booleans(),
+)
+def test_r2_of_a_source_is_that_of_arrays(lengths: list[int], size: int, weighed: bool) -> None:
     net = gpubp.Network(gpubp.Linear(2), inputs=3, dtype="float64")
     t = np.concatenate([T, 1e6 + X[:, :1]], axis=1)
     loss, w = "mean_squared_error", W if weighed else None
-    expected = net.evaluate(X, t, loss=loss, sample_weight=w)
     parts = (X, t) if w is None else (X, t, w)
-    found = net.evaluate(Stream(blocks(*lengths, parts=parts)), loss=loss)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (evaluation, streaming):
+            patch.setattr(module, "BLOCK", size)
+        expected = net.evaluate(X, t, loss=loss, sample_weight=w)
+        found = net.evaluate(Stream(blocks(*lengths, parts=parts)), loss=loss)
     assert found["loss"] == expected["loss"]
     assert abs(found["r2"] - expected["r2"]) <= 1e-12 * abs(1 - expected["r2"])
     assert abs(net.evaluate(Rows(X, t, w=w), loss=loss)["r2"] / expected["r2"] - 1) < 1e-12
@@ -389,6 +397,22 @@ def test_what_comes_later_keeps_what_was_learned(
     net.fit(X, Y, epochs=1)  # and it can be gone on with
 
 
+@pytest.mark.usefixtures("one_by_one")
+def test_an_error_in_a_step_ends_the_thread() -> None:
+    net = mlp()
+    optimizer = gpubp.SGD(gpubp.LinearWarmup(0.1, 3))
+    with pytest.raises(gpubp.InputError) as caught:
+        net.fit(Stream(blocks(8)), optimizer=optimizer, batch_size=2)
+    assert not [thread for thread in threading.enumerate() if thread.name == prefetch.NAME]
+    assert "ends after 3 updates" in str(caught.value)
+
+
+def test_what_the_precision_cannot_hold_is_an_infinity_and_no_warning() -> None:
+    feed = Feed(mlp(), Rows(spoiled(X.astype(float), (2, 1), 1e300)), check_finite=True)
+    with pytest.raises(gpubp.InputError, match=r"row 2: x\[2, 1\] is inf"):
+        list(feed.batches(7))
+
+
 def test_data_that_are_not_looked_at_are_found_in_the_step(backend: Backend) -> None:
     """The batch that spoiled a step is there to be looked into, on a device that is ahead too."""
     said = []
@@ -400,6 +424,14 @@ def test_data_that_are_not_looked_at_are_found_in_the_step(backend: Backend) -> 
     assert said[0] == said[1] == said[2]
     assert said[0][1] == 8
     assert "step 9" in said[0][0]
+
+
+def test_a_step_that_was_lost_is_told_before_the_block_that_came_after(backend: Backend) -> None:
+    net = gpubp.Network(gpubp.MLP([5], 3), inputs=3, device=backend)
+    source = Stream(blocks(*[4] * 7, parts=(NAN, spoiled(Y, 27, 9))))
+    with pytest.raises(gpubp.NonFiniteError, match="step 9"):
+        net.fit(source, batch_size=2, shuffle=False, check_finite=False)
+    assert net.updates == 8
 
 
 def test_a_schedule_ends_where_nobody_knew_how_long_the_stream_was() -> None:
@@ -472,15 +504,21 @@ SOURCES: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.usefixtures("default_handler")
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread hands over one batch at a time, and so it has to wait."""
+    monkeypatch.setattr(prefetch, "_MOST", 1)
+
+
+@pytest.mark.usefixtures("default_handler", "one_by_one")
 @pytest.mark.parametrize("name", SOURCES)
 def test_ctrl_c_ends_training_and_the_thread(name: str) -> None:
     net = mlp()
     interrupted_in_step(net, 7)
     with pytest.raises(KeyboardInterrupt) as caught:
-        net.fit(SOURCES[name](), batch_size=6)
+        net.fit(SOURCES[name](), batch_size=2)
     assert net.updates == 7
-    assert len(net.history) == 1
+    assert len(net.history) == 0
     assert not [thread for thread in threading.enumerate() if thread.name == prefetch.NAME]
     del caught
 

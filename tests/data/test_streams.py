@@ -218,10 +218,26 @@ def test_the_iterator_of_an_epoch_is_closed(depth: int, taken: int) -> None:
         finally:
             closed.append("closed")
 
-    with closing(Stream(parts, prefetch=depth).batches(4, plain)) as batches:
-        for _ in zip(range(taken), batches, strict=False):
-            pass
-    assert closed == ["closed"]
+    class File:
+        """An iterator that has to be closed."""
+
+        def __init__(self) -> None:
+            self._blocks = iter(cut([4] * 50))
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> Any:
+            return next(self._blocks)
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    for blocks in (parts, File):
+        with closing(Stream(blocks, prefetch=depth).batches(4, plain)) as batches:
+            for _ in zip(range(taken), batches, strict=False):
+                pass
+    assert closed == ["closed"] * 2
 
 
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [

@@ -34,13 +34,12 @@ def encode(
     loss: Loss | None,
     epochs: int,
     arrays: Mapping[str, Any] | None = None,
-    more: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return the bytes of a model file.
 
     `arrays` are NumPy arrays that go into it beside weights and running state, under names with
-    a colon in them, which paths never have; `more` adds entries, plain data, to the description.
-    `read` returns both, and `gpubp.load` passes over them. Raises `InputError` for a network that
+    a colon in them, which paths never have. `read` returns them, and `gpubp.load` passes over
+    them. Raises `InputError` for a network that
     no file holds: one that is larger than `gpubp.bounds` allows, or with a layer of another's
     whose arguments are no plain data.
 
@@ -71,10 +70,8 @@ def encode(
         "versions": _versions(),
         "digest": digest(held),
     }
-    if taken := description.keys() & (more or {}).keys():
-        raise ValueError(f"the description has entries {sorted(taken)} of its own")
     try:
-        text = json.dumps({**description, **(more or {})}, allow_nan=False)
+        text = json.dumps(description, allow_nan=False)
         examine(json.loads(text), held, net.be, net.layer)  # what is written can be read
     except (RecursionError, TypeError, ValueError) as error:
         raise InputError(f"the network cannot be written to a file: {error}") from error

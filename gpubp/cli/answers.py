@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data import Arrays, Table
 from ..data.outcomes import Numbers
-from ..data.raw import column, missing
+from ..data.raw import column, missing, place
 from ..errors import InputError
 from ..network import Network
 from . import predicting
@@ -67,7 +67,7 @@ def wanted(net: Network, raw: Table | Arrays) -> Any:
     if isinstance(raw, Table):
         if prep is None or prep.target not in raw.columns:
             return None
-        y = column(raw[prep.target], f"{raw.source}: column {prep.target!r}")
+        y = column(raw[prep.target], place(raw, prep.target))
     elif raw.y is None or net.loss is None:
         return None
     else:

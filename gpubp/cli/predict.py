@@ -12,7 +12,7 @@ import numpy as np
 from ..data import Arrays, Preprocessing, Table, digits
 from ..data import read as read_data
 from ..data.encoders import Categorical, Numeric
-from ..data.raw import column, missing
+from ..data.raw import column, missing, place
 from ..errors import InputError
 from ..network import Network, load
 from . import answers, options, output, predicting
@@ -139,11 +139,11 @@ def _columns_in_order(table: Table, target: str | None) -> Any:
     table = table if target is None else table.without(target)
     found = []
     for name in table.columns:
-        entries = column(table[name], f"{table.source}: column {name!r}")
+        entries = column(table[name], place(table, name))
         rows = np.flatnonzero(missing(entries))
         if entries.dtype.kind != "f" or len(rows):
             held = f"misses an entry in row {rows[0] + 1}" if len(rows) else "holds texts"
-            raise InputError(f"{table.source}: column {name!r} {held}; this network was saved "
+            raise InputError(f"{place(table, name)} {held}; this network was saved "
                              "without preprocessing and takes numbers as they are")  # fmt: skip
         found.append(entries)
     return np.stack(found, axis=1) if found else np.zeros((len(table), 0))

@@ -11,6 +11,7 @@ import numpy as np
 from ..data import Arrays, Preprocessing, Table, digits, split
 from ..data import read as read_data
 from ..data.outcomes import Classes, is_classes
+from ..data.raw import place
 from ..errors import InputError, nearest
 from . import options
 from .parts import Part, Task
@@ -124,7 +125,7 @@ def target_of(raw: Table | Arrays, name: str | None) -> tuple[Any, str]:
         known = ", ".join(map(repr, list(raw.columns)[:20]))
         raise InputError(f"say by --target which column of {raw.source} is to be predicted: {known}"
                          + (", ..." if len(raw.columns) > 20 else ""))  # fmt: skip
-    return raw[name], f"{raw.source}: column {name!r}"
+    return raw[name], place(raw, name)
 
 
 def has_own_test(raw: Table | Arrays) -> bool:

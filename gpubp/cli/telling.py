@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from ..errors import shown
+
 
 def say(text: str) -> None:
     """Tell a choice on standard error."""
@@ -19,9 +21,9 @@ categories"]
     """
     lines = []
     for name, entries in found.items():
-        shown = ", ".join(repr(text) for text in list(entries)[:5])
+        first = ", ".join(shown(text) for text in list(entries)[:5])
         more = f" and {len(entries) - 5:,} others" if len(entries) > 5 else ""
         rows = f"{sum(entries.values()):,} rows"
-        lines.append(f"column {name!r}: no training row held {shown}{more} ({rows}); they count as "
-                     "none of the categories")  # fmt: skip
+        lines.append(f"column {shown(name)}: no training row held {first}{more} ({rows}); they "
+                     "count as none of the categories")  # fmt: skip
     return lines

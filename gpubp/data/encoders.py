@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from . import plain, raw, statistics
 
 
@@ -59,8 +59,9 @@ class Numeric(Encoder):
         if column.dtype.kind != "f":
             row = np.flatnonzero(~raw.missing(column))
             if len(row):
-                raise InputError(f"{where}: row {row[0] + 1} is the text {column[row[0]]!r}; in "
-                                 "training this column held numbers alone")  # fmt: skip
+                entry = shown(column[row[0]])
+                raise InputError(f"{where}: row {row[0] + 1} is the text {entry}; in training this "
+                                 "column held numbers alone")  # fmt: skip
             column = np.full(len(column), np.nan)
         if self.fill is not None:
             column = np.where(np.isnan(column), self.fill, column)
@@ -88,9 +89,9 @@ class Categorical(Encoder):
         found = plain.several(kind, "categories", self.categories, plain.text)
         plain.distinct(kind, "categories", found)
         if not found:
-            raise InputError(f"{kind}: column {self.name!r} has no category")
+            raise InputError(f"{kind}: column {shown(self.name)} has no category")
         if self.fill is not None and self.fill not in found:
-            raise InputError(f"{kind}: fill is none of the categories of {self.name!r}")
+            raise InputError(f"{kind}: fill is none of the categories of {shown(self.name)}")
         self._set(name=plain.text(kind, "name", self.name), categories=found)
 
     @property
@@ -123,7 +124,7 @@ class Categorical(Encoder):
     def _entries(self, column: Any, where: str) -> list[Any]:
         if column.dtype.kind == "f" and not np.isnan(column).all():
             raise InputError(f"{where} holds numbers, and in training it held texts: read it as "
-                             f"text (--text {self.name})")  # fmt: skip
+                             f"text (--text {shown(self.name)})")  # fmt: skip
         entries = [None] * len(column) if column.dtype.kind == "f" else column.tolist()
         return [self.fill if entry is None else entry for entry in entries]
 

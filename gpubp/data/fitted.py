@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, whole
+from ..errors import InputError, shown, whole
 from . import outcomes, raw, statistics
 from .encoders import Categorical, Numeric, Pixels, Standardised
 from .outcomes import Classes, Numbers
@@ -32,7 +32,7 @@ def complete(table: Table, names: list[str], rows: Any, remedy: str) -> None:
     """
     first, total, held = None, 0, []
     for name in names:
-        gone = raw.missing(raw.column(table[name], f"{table.source}: column {name!r}"))
+        gone = raw.missing(raw.column(table[name], raw.place(table, name)))
         at = np.flatnonzero(gone) if rows is None else np.sort(np.asarray(rows)[gone[rows]])
         if len(at):
             first = (at[0], name) if first is None or at[0] < first[0] else first
@@ -43,10 +43,10 @@ def complete(table: Table, names: list[str], rows: Any, remedy: str) -> None:
     row, name = first
     others = ""
     if total > 1:
-        where = repr(held[0]) if len(held) == 1 else f"{len(held)} columns"
+        where = shown(held[0]) if len(held) == 1 else f"{len(held)} columns"
         counted = "has 1 other" if total == 2 else f"have {total - 1:,} others"
         others = f", nor {counted} in {where}"
-    raise InputError(f"{table.source}: row {row + 1}, column {name!r} has no entry{others}; "
+    raise InputError(f"{table.source}: row {row + 1}, column {shown(name)} has no entry{others}; "
                      f"{remedy}")  # fmt: skip
 
 
@@ -69,11 +69,13 @@ def columns_of(
 def _column(
     table: Table, name: str, impute: str | None, limit: int, rows: Any
 ) -> Numeric | Categorical:
-    where = f"{table.source}: column {name!r}"
+    where = raw.place(table, name)
     entries = raw.column(table[name], where)
     entries = entries if rows is None else entries[rows]
     if raw.missing(entries).all():
-        raise InputError(f"{where} has no entry in any training row; leave it out (--drop {name})")
+        raise InputError(
+            f"{where} has no entry in any training row; leave it out (--drop {shown(name)})"
+        )
     if entries.dtype.kind == "f":
         found = statistics.moments(entries)
         mean, scale = float(found.means[0]), float(found.scales[0])
@@ -94,12 +96,12 @@ def _column(
 def _too_many(where: str, name: str, counts: dict[str, int], n: int, limit: int) -> str:
     parsed = sum(count for text, count in counts.items() if _is_number(text))
     if 2 * parsed > n:
-        bad = next(text for text in counts if not _is_number(text))
-        return (f"{where} holds {parsed:,} numbers and {n - parsed:,} texts such as {bad!r}; mend "
-                f"these, or leave the column out (--drop {name})")  # fmt: skip
+        bad = shown(next(text for text in counts if not _is_number(text)))
+        return (f"{where} holds {parsed:,} numbers and {n - parsed:,} texts such as {bad}; mend "
+                f"these, or leave the column out (--drop {shown(name)})")  # fmt: skip
     why = f"more than {limit:,} categories" if len(counts) > limit else "names its rows"
     return (f"{where} holds {len(counts):,} different texts in {n:,} rows: {why}; leave it out "
-            f"(--drop {name})")  # fmt: skip
+            f"(--drop {shown(name)})")  # fmt: skip
 
 
 def _is_number(text: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from . import plain, raw
 from .encoders import Encoder
 
@@ -58,7 +58,7 @@ class Classes(Encoder):
             kept = found.dtype.kind == "b" or not as_whole
             names = distinct.tolist() if kept else [int(value) for value in distinct.tolist()]
         if len(names) < 2:
-            raise InputError(f"{where} holds the one class {names[0]!r} in all training rows; "
+            raise InputError(f"{where} holds the one class {shown(names[0])} in all training rows; "
                              "there is nothing to tell apart")  # fmt: skip
         if len(names) > FEW and 2 * len(names) > len(found):
             raise InputError(f"{where} holds {len(names):,} classes in {len(found):,} rows; for "
@@ -71,8 +71,8 @@ class Classes(Encoder):
         unknown = np.flatnonzero(found < 0)
         if len(unknown):
             entry = array_of(values, where)[unknown[0]]
-            entry = entry.item() if hasattr(entry, "item") else entry
-            raise InputError(f"{where}: row {unknown[0] + 1} is {entry!r}, which is none of the "
+            entry = shown(entry.item() if hasattr(entry, "item") else entry)
+            raise InputError(f"{where}: row {unknown[0] + 1} is {entry}, which is none of the "
                              f"{len(self.names)} classes of the training rows")  # fmt: skip
         return found
 
@@ -85,9 +85,9 @@ class Classes(Encoder):
         found = array_of(values, where)
         texts = isinstance(self.names[0], str)
         if texts != (found.dtype.kind == "O"):
-            held = "texts" if texts else "numbers"
-            raise InputError(f"{where} holds {'numbers' if texts else 'texts'}; the classes of the "
-                             f"training rows were {held}, such as {self.names[0]!r}")  # fmt: skip
+            held, was = ("numbers", "texts") if texts else ("texts", "numbers")
+            raise InputError(f"{where} holds {held}; the classes of the training rows were {was}, "
+                             f"such as {shown(self.names[0])}")  # fmt: skip
         place = {name: i for i, name in enumerate(self.names)}
         each = (place.get(entry, -1) for entry in found.tolist())
         return np.fromiter(each, np.int64, len(found))
@@ -162,7 +162,9 @@ def numbers_of(values: Any, where: str) -> Any:
     found = raw.column(found, where)
     refuse_missing(found, where)
     if found.dtype.kind != "f":
-        raise InputError(f"{where} holds texts, such as {found[0]!r} in row 1; expected numbers")
+        raise InputError(
+            f"{where} holds texts, such as {shown(found[0])} in row 1; expected numbers"
+        )
     return found[:, None]
 
 

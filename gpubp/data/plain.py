@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..errors import InputError, real, whole
+from ..errors import InputError, real, shown, whole
 
 LARGEST = 1_000_000
 """The most entries that a list of names, means or categories may have."""
@@ -20,14 +20,14 @@ def parts(kind: str, given: Any, names: Iterable[str]) -> dict[str, Any]:
     gpubp.errors.InputError: Numeric: 'scale' is missing
     """
     if not isinstance(given, Mapping):
-        raise InputError(f"{kind}: {_short(given)} is no mapping of names to values")
+        raise InputError(f"{kind}: {shown(given)} is no mapping of names to values")
     wanted = list(names)
     for name in wanted:
         if name not in given:
             raise InputError(f"{kind}: {name!r} is missing")
     unknown = [key for key in given if key not in wanted and key != "type"]
     if unknown:
-        raise InputError(f"{kind}: the key {_short(unknown[0])} is unknown")
+        raise InputError(f"{kind}: the key {shown(unknown[0])} is unknown")
     return {name: given[name] for name in wanted}
 
 
@@ -39,12 +39,12 @@ def text(kind: str, name: str, value: Any) -> str:
     gpubp.errors.InputError: Numeric: name is 3; expected a text
     """
     if not isinstance(value, str):
-        raise InputError(f"{kind}: {name} is {_short(value)}; expected a text")
+        raise InputError(f"{kind}: {name} is {shown(value)}; expected a text")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise InputError(f"{kind}: {name} {_short(value)} is no Unicode text") from error
+            raise InputError(f"{kind}: {name} {shown(value)} is no Unicode text") from error
     return value
 
 
@@ -56,7 +56,7 @@ def number(kind: str, name: str, value: Any) -> float:
     """
     found = real(value)
     if not math.isfinite(found):
-        raise InputError(f"{kind}: {name} is {_short(value)}; expected a finite number")
+        raise InputError(f"{kind}: {name} is {shown(value)}; expected a finite number")
     return found
 
 
@@ -69,7 +69,7 @@ def positive(kind: str, name: str, value: Any) -> float:
     """
     found = number(kind, name, value)
     if found <= 0.0:
-        raise InputError(f"{kind}: {name} is {_short(value)}; expected a number above zero")
+        raise InputError(f"{kind}: {name} is {shown(value)}; expected a number above zero")
     return found
 
 
@@ -80,7 +80,7 @@ def several(kind: str, name: str, values: Any, each: Callable[[str, str, Any], A
     (1.0, 2.5)
     """
     if not isinstance(values, list | tuple):
-        raise InputError(f"{kind}: {name} is {_short(values)}; expected a list")
+        raise InputError(f"{kind}: {name} is {shown(values)}; expected a list")
     if len(values) > LARGEST:
         raise InputError(f"{kind}: {name} has {len(values):,} entries; the most is {LARGEST:,}")
     return tuple(each(kind, f"{name}[{i}]", value) for i, value in enumerate(values))
@@ -93,9 +93,9 @@ def shape(kind: str, given: Any) -> tuple[int, ...]:
     (28, 28)
     """
     if not isinstance(given, list | tuple) or len(given) > 8:
-        raise InputError(f"{kind}: shape is {_short(given)}; expected a list of lengths")
+        raise InputError(f"{kind}: shape is {shown(given)}; expected a list of lengths")
     if any(not whole(length) or not 1 <= length <= LARGEST for length in given):
-        raise InputError(f"{kind}: shape is {_short(given)}; expected lengths of at least 1")
+        raise InputError(f"{kind}: shape is {shown(given)}; expected lengths of at least 1")
     if math.prod(given) > LARGEST:
         raise InputError(f"{kind}: an example of shape {tuple(given)} has {math.prod(given):,} "
                          f"numbers; the most is {LARGEST:,}")  # fmt: skip
@@ -112,16 +112,5 @@ def distinct(kind: str, name: str, values: tuple[Any, ...]) -> None:
     seen = set()
     for value in values:
         if value in seen:
-            raise InputError(f"{kind}: {name} holds {_short(value)} twice")
+            raise InputError(f"{kind}: {name} holds {shown(value)} twice")
         seen.add(value)
-
-
-def _short(value: Any) -> str:
-    """The start of a value, however long it is."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= 40 else value[:40] + "...")
-    if isinstance(value, int) and abs(value) > 10**40:
-        return "a whole number of more than 40 digits"  # whose text would take too long
-    if isinstance(value, list | tuple | Mapping):
-        return f"a {type(value).__name__} of {len(value)} entries"
-    return repr(value)[:60]

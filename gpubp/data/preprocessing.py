@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import DTYPES
-from ..errors import InputError, named, nearest
+from ..errors import InputError, named, nearest, shown
 from . import fitted, plain, raw
 from .encoders import Categorical, Encoder, Numeric, Pixels, Standardised
 from .outcomes import Classes, Numbers
@@ -85,9 +85,8 @@ class Preprocessing:
         table = raw.as_table(data)
         y, where = None, f"the target {target!r}"
         if table is not None:
-            source = table.source
             if target is not None:
-                y, where = table[target], f"{source}: column {target!r}"
+                y, where = table[target], raw.place(table, target)
             inputs: Any = fitted.columns_of(table, target, impute, one_hot_limit, rows)
         else:
             data = data if isinstance(data, Arrays) else Arrays(*pair_of(data))
@@ -137,7 +136,7 @@ class Preprocessing:
         n = len(table) if rows is None else len(rows)
         out, start = np.empty((n, self.width), dtype=dtype), 0
         for encoder in self.inputs:
-            where = f"{table.source}: column {encoder.name!r}"
+            where = raw.place(table, encoder.name)
             column = raw.column(table[encoder.name], where)
             stop = start + encoder.width
             encoder.encode(column if rows is None else column[rows], where, out[:, start:stop])
@@ -156,7 +155,7 @@ class Preprocessing:
         table, found = self._table(data), {}
         for encoder in self.inputs:
             if isinstance(encoder, Categorical):
-                where = f"{table.source}: column {encoder.name!r}"
+                where = raw.place(table, encoder.name)
                 entries = encoder.unknown(raw.column(table[encoder.name], where), where)
                 found[encoder.name] = {text: n for text, n in entries.items() if text is not None}
         return {name: entries for name, entries in found.items() if entries}
@@ -173,8 +172,9 @@ class Preprocessing:
         absent = [name for name in self.column_names() if name not in table.columns]
         if absent:
             others = f" and {len(absent) - 1} more that the network" if absent[1:] else ", which it"
-            raise InputError(f"{table.source} has no column {absent[0]!r}{others} was trained on; "
-                             f"{nearest(absent[0], table.columns)}")  # fmt: skip
+            lacks = f"{table.source} has no column {shown(absent[0])}"
+            raise InputError(f"{lacks}{others} was trained on; {nearest(absent[0], table.columns)}"
+                             )  # fmt: skip
         return table
 
     def _array(self, data: Any, where: str) -> Any:
@@ -225,7 +225,7 @@ class Preprocessing:
         """Return the raw target in a table or arrays, or what was given, and what to call it."""
         table = raw.as_table(data)
         if table is not None:
-            return table[str(self.target)], f"{table.source}: column {self.target!r}"
+            return table[str(self.target)], raw.place(table, str(self.target))
         if isinstance(data, Arrays):
             return data.y, f"{data.source}: y"
         return raw.array(data, str(self.target)), f"the target {self.target!r}"
@@ -294,7 +294,7 @@ def pair_of(data: Any) -> tuple[Any, Any]:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+    return ", ".join(map(shown, names[:5])) + (", ..." if len(names) > 5 else "")
 
 
 def _lengths(shape: tuple[int, ...]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .table import Arrays, Table
 
 _MISSING = ("NAType", "NaTType")  # of pandas, which has a value of its own for what is missing
@@ -113,6 +113,15 @@ def _is_missing(entry: Any) -> bool:
     if entry is None or type(entry).__name__ in _MISSING:
         return True
     return isinstance(entry, float | np.floating) and bool(np.isnan(entry))
+
+
+def place(table: Table, name: str) -> str:
+    """Return what messages call a column.
+
+    >>> place(Table({}, "towns.csv"), "people")
+    "towns.csv: column 'people'"
+    """
+    return f"{table.source}: column {shown(name)}"
 
 
 def missing(values: Any) -> Any:

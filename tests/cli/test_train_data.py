@@ -156,16 +156,23 @@ def test_arrays_with_a_test_part_of_their_own(tmp_path: Path, capsys: Said) -> N
     assert "integers from 0 to 1 without a gap, hence classification" in err
 
 
+@pytest.mark.parametrize("ending", ["npz", "csv"])
 def test_what_is_larger_than_memory_is_encoded_batch_by_batch(
-    tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     """Rows that are encoded as they are read give the bits of those encoded before."""
     from gpubp.data import Rows
 
     random = np.random.default_rng(1)
     x = random.normal(5.0, 2.0, size=(300, 6))
-    path = tmp_path / "large.npz"
-    np.savez(path, x=x, y=(x[:, 0] + x[:, 1] > 10).astype(int))
+    y = (x[:, 0] + x[:, 1] > 10).astype(int)
+    if ending == "npz":
+        np.savez(tmp_path / "large.npz", x=x, y=y)
+    else:
+        columns = {f"x{i}": x[:, i].tolist() for i in range(6)}
+        colours = [("red", "blue")[k] for k in random.integers(0, 2, 300)]
+        write(tmp_path / "large.csv", {**columns, "colour": colours, "y": y.tolist()})
+    path, how = tmp_path / f"large.{ending}", () if ending == "npz" else ("--target", "y")
     made, states = [], []
 
     class Seen(Rows):
@@ -176,7 +183,7 @@ def test_what_is_larger_than_memory_is_encoded_batch_by_batch(
     monkeypatch.setattr("gpubp.data.Rows", Seen, raising=False)
     for limit in (1 << 30, 100):
         monkeypatch.setattr("gpubp.cli.parts.AT_ONCE", limit)
-        told, _ = command(capsys, "train", path, *QUICK, "--early-stopping", "20",
+        told, _ = command(capsys, "train", path, *how, *QUICK, "--early-stopping", "20",
                           "--save", tmp_path / "net")  # fmt: skip
         states.append((told["test_accuracy"], gpubp.load(tmp_path / "net").state_dict()))
     assert len(made) == 2  # to train on, and to validate on

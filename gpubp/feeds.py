@@ -105,7 +105,7 @@ class Feed:
     def _first_bad(self, block: Block) -> int | None:
         """The first row that spoils a block; None where no single one does."""
         given = [a for a in (block.x, block.y, block.w) if a is not None]
-        if not all(isinstance(a, list | np.ndarray) and np.ndim(a) for a in given):
+        if not all(isinstance(a, list) or (isinstance(a, np.ndarray) and a.ndim) for a in given):
             return None
         n = len(given[0])
         if {len(a) for a in given} != {n}:

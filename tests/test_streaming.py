@@ -546,3 +546,40 @@ def test_an_epoch_is_gone_on_with_where_it_was_left(name: str, step: int, tmp_pa
 def test_progress_is_shown_where_nobody_knows_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     mlp().fit(Stream(blocks(8)), epochs=2, progress=True)
     assert "epoch   2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [[([[1.0, 2.0, 3.0], [1.0, 2.0]], [0, 1])], [[[[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], [0, 1]]]],
+)
+def test_ragged_blocks_are_told_as_such(blocks: Any) -> None:
+    net = gpubp.Network(gpubp.MLP([4], 2), inputs=3)
+    with pytest.raises(gpubp.InputError, match="Stream, block 0"):
+        net.fit(Stream(blocks), epochs=1)
+
+
+def test_a_stream_goes_on_in_the_epoch_where_training_was_left(tmp_path: Any) -> None:
+    opened: list[int] = []
+    closed: list[int] = []
+    x = np.random.default_rng(0).normal(size=(20, 3))
+
+    def blocks(epoch: int) -> Any:
+        opened.append(epoch)
+        try:
+            yield x[:12] + epoch, np.arange(12) % 2
+            yield x[12:] + epoch, np.arange(8) % 2
+        finally:
+            closed.append(epoch)
+
+    def fit(epochs: int, **how: Any) -> gpubp.Network:
+        net = gpubp.Network(gpubp.MLP([4], 2), inputs=3)
+        net.fit(Stream(blocks), epochs=epochs, batch_size=8, **how)
+        return net
+
+    wanted = fit(4)
+    fit(2, checkpoint=tmp_path)
+    opened.clear()
+    closed.clear()
+    net = fit(4, checkpoint=tmp_path, resume=True)
+    assert net.theta.tobytes() == wanted.theta.tobytes()
+    assert opened == closed == [2, 3]

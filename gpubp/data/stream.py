@@ -76,13 +76,21 @@ class Stream(Source):
 
     def first(self, epoch: int) -> Block:
         """Return the first block with rows; the next pass over this epoch goes on from it."""
-        if self._begun is None or not (self.once or self._begun[0] == epoch):
+        if not self._has_begun(epoch):
             blocks = self._blocks_of(epoch)
             begun = next(blocks, None)
             if begun is None:
                 raise InputError(self._nothing(epoch))
             self._begun = epoch, begun, blocks
+        assert self._begun is not None
         return self._begun[1]
+
+    def _has_begun(self, epoch: int) -> bool:
+        """Whether the first block of this epoch is there; one of another epoch is let go."""
+        if self._begun is not None and not (self.once or self._begun[0] == epoch):
+            self._begun[2].close()
+            self._begun = None
+        return self._begun is not None
 
     def told(self) -> str:
         """Its numbers: what will come is not known."""
@@ -127,7 +135,7 @@ class Stream(Source):
 
     def _from_the_first(self, epoch: int) -> Generator[Block]:
         begun = self._begun
-        if begun is None or not (self.once or begun[0] == epoch):
+        if begun is None or not self._has_begun(epoch):
             yield from self._blocks_of(epoch)
             return
         self._begun = None

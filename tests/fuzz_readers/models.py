@@ -54,9 +54,7 @@ def _networks() -> list[gpubp.Network]:
 
 _NETWORKS = _networks()
 _FILES = [io.encode(net, net.loss, 3) for net in _NETWORKS]
-_FILES.append(
-    io.encode(_NETWORKS[0], None, 0, {"slot:m": np.arange(3.0)}, {"more": {"batch": [1, None]}})
-)
+_FILES.append(io.encode(_NETWORKS[0], None, 0, {"slot:m": np.arange(3.0)}))
 
 
 def _model(data: bytes) -> None:

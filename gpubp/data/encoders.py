@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError, shown
 from . import plain, raw, statistics
+from .chosen import row
 
 
 class Encoder:
@@ -54,18 +55,19 @@ class Numeric(Encoder):
     def names(self) -> tuple[str, ...]:
         return (self.name,)
 
-    def encode(self, column: Any, where: str, out: Any) -> None:
-        """Write the feature of each entry to `out` `(n, 1)`."""
+    def encode(self, column: Any, where: str, out: Any, numbers: Any = None) -> None:
+        """Write the feature of each entry to `out` `(n, 1)`; `numbers` are those of the rows."""
         if column.dtype.kind != "f":
-            row = np.flatnonzero(~raw.missing(column))
-            if len(row):
-                entry = shown(column[row[0]])
-                raise InputError(f"{where}: row {row[0] + 1} is the text {entry}; in training this "
-                                 "column held numbers alone")  # fmt: skip
+            texts = np.flatnonzero(~raw.missing(column))
+            if len(texts):
+                raise InputError(
+                    f"{where}: {row(texts[0], numbers)} is the text {shown(column[texts[0]])}; in "
+                    "training this column held numbers alone"
+                )
             column = np.full(len(column), np.nan)
         if self.fill is not None:
             column = np.where(np.isnan(column), self.fill, column)
-        standardise(column[:, None], self.mean, self.scale, where, out)
+        standardise(column[:, None], self.mean, self.scale, where, out, numbers)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Categorical(Encoder):
     def names(self) -> tuple[str, ...]:
         return tuple(f"{self.name}={category}" for category in self.categories)
 
-    def encode(self, column: Any, where: str, out: Any) -> None:
+    def encode(self, column: Any, where: str, out: Any, numbers: Any = None) -> None:
         """Write the features of each entry to `out` `(n, width)`."""
         place = {category: i for i, category in enumerate(self.categories)}
         codes = np.fromiter(
@@ -155,7 +157,7 @@ class Pixels(Encoder):
     def names(self) -> tuple[str, ...]:
         return array_names(self.shape)
 
-    def encode(self, x: Any, where: str, dtype: str) -> Any:
+    def encode(self, x: Any, where: str, dtype: str, numbers: Any = None) -> Any:
         """Return features `(n, width)`; `InputError` unless they are what was trained on."""
         if x.dtype != np.uint8:
             self._check(x, where)
@@ -206,33 +208,32 @@ class Standardised(Encoder):
     def names(self) -> tuple[str, ...]:
         return array_names(self.shape)
 
-    def encode(self, x: Any, where: str, dtype: str) -> Any:
-        """Return features `(n, width)`."""
+    def encode(self, x: Any, where: str, dtype: str, numbers: Any = None) -> Any:
+        """Return features `(n, width)`; `numbers` are those of the rows, for messages."""
         out = np.empty((len(x), self.width), dtype=dtype)
         means, scales = np.asarray(self.means), np.asarray(self.scales)
         for start, block in statistics.blocks(x):
             if self.fills is not None:
                 block = np.where(np.isnan(block), np.asarray(self.fills), block)
-            standardise(block, means, scales, where, out[start : start + len(block)], start)
+            stop = start + len(block)
+            called = np.arange(start, stop) if numbers is None else numbers[start:stop]
+            standardise(block, means, scales, where, out[start:stop], called)
         return out
 
 
-def standardise(x: Any, means: Any, scales: Any, where: str, out: Any, start: int = 0) -> None:
+def standardise(x: Any, means: Any, scales: Any, where: str, out: Any, numbers: Any = None) -> None:
     """Write (x - mean) / scale of `(n, features)` to `out`; `InputError` for what is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         out[...] = (x - means) / scales
     if np.isfinite(out).all():
         return
-    row, feature = np.argwhere(~np.isfinite(out))[0].tolist()
-    place = f"row {start + row + 1}" + (f", feature {feature + 1}," if x.shape[1] > 1 else "")
-    if np.isfinite(x[row, feature]):
-        raise InputError(f"{where}: {place} is {x[row, feature]:g}, too far from all training data")
-    hint = (
-        "; train with impute='mean' where entries may be missing"
-        if np.isnan(x[row, feature])
-        else ""
-    )
-    raise InputError(f"{where}: {place} is {x[row, feature]}; expected a finite number{hint}")
+    at, feature = np.argwhere(~np.isfinite(out))[0].tolist()
+    place = row(at, numbers) + (f", feature {feature + 1}," if x.shape[1] > 1 else "")
+    bad = x[at, feature]
+    if np.isfinite(bad):
+        raise InputError(f"{where}: {place} is {bad:g}, too far from all training data")
+    hint = "; train with impute='mean' where entries may be missing" if np.isnan(bad) else ""
+    raise InputError(f"{where}: {place} is {bad}; expected a finite number{hint}")
 
 
 def array_names(shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError, shown, whole
 from . import outcomes, raw, statistics
+from .chosen import row
 from .encoders import Categorical, Numeric, Pixels, Standardised
 from .outcomes import Classes, Numbers
 from .table import Table
@@ -23,30 +24,31 @@ _REMEDY = (
 _MOSTLY = 0.75  # a column with a larger share of distinct texts names its rows
 
 
-def complete(table: Table, names: list[str], rows: Any, remedy: str) -> None:
+def complete(table: Table, names: list[str], remedy: str) -> None:
     """Raise `InputError` that names the first missing entry, and counts the others.
 
-    >>> complete(Table({"a": np.asarray([1.0, np.nan])}), ["a"], None, "fill it")
+    >>> complete(Table({"a": np.asarray([1.0, np.nan])}), ["a"], "fill it")
     Traceback (most recent call last):
     gpubp.errors.InputError: the table: row 2, column 'a' has no entry; fill it
     """
     first, total, held = None, 0, []
     for name in names:
-        gone = raw.missing(raw.column(table[name], raw.place(table, name)))
-        at = np.flatnonzero(gone) if rows is None else np.sort(np.asarray(rows)[gone[rows]])
+        where = raw.place(table, name)
+        gone = raw.missing(raw.column(table[name], where, table.numbers))
+        at = np.flatnonzero(gone) if table.numbers is None else np.sort(table.numbers[gone])
         if len(at):
             first = (at[0], name) if first is None or at[0] < first[0] else first
             total += len(at)
             held.append(name)
     if first is None:
         return
-    row, name = first
+    number, name = first
     others = ""
     if total > 1:
         where = shown(held[0]) if len(held) == 1 else f"{len(held)} columns"
         counted = "has 1 other" if total == 2 else f"have {total - 1:,} others"
         others = f", nor {counted} in {where}"
-    raise InputError(f"{table.source}: row {row + 1}, column {shown(name)} has no entry{others}; "
+    raise InputError(f"{table.source}: {row(number)}, column {shown(name)} has no entry{others}; "
                      f"{remedy}")  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def columns_of(
     if not len(table) or (rows is not None and not len(rows)):
         raise InputError(f"{table.source}: there is no row to learn from")
     if impute is None:
-        complete(table, names, None, _REMEDY)
+        complete(table, names, _REMEDY)
     return tuple(_column(table, name, impute, limit, rows) for name in names)
 
 
@@ -70,7 +72,7 @@ def _column(
     table: Table, name: str, impute: str | None, limit: int, rows: Any
 ) -> Numeric | Categorical:
     where = raw.place(table, name)
-    entries = raw.column(table[name], where)
+    entries = raw.column(table[name], where, table.numbers)
     entries = entries if rows is None else entries[rows]
     if raw.missing(entries).all():
         raise InputError(
@@ -122,11 +124,11 @@ def array_of(given: Any, where: str, impute: str | None, rows: Any) -> Pixels | 
     for start, block in statistics.blocks(x):
         bad = ~np.isfinite(block) if impute is None else np.isinf(block)
         if bad.any():
-            row, feature = np.argwhere(bad)[0].tolist()
+            at, feature = np.argwhere(bad)[0].tolist()
             hint = "; fill what is missing by impute='mean' (--impute mean)"
             raise InputError(
-                f"{where}: row {start + row + 1}, feature {feature + 1} is {block[row, feature]}"
-                + (hint if np.isnan(block[row, feature]) else "; expected finite numbers")
+                f"{where}: {row(start + at)}, feature {feature + 1} is {block[at, feature]}"
+                + (hint if np.isnan(block[at, feature]) else "; expected finite numbers")
             )
     found = statistics.moments(x, rows)
     empty = np.flatnonzero(found.counts == 0)
@@ -139,13 +141,15 @@ def array_of(given: Any, where: str, impute: str | None, rows: Any) -> Pixels | 
                         fills)  # fmt: skip
 
 
-def outputs_of(name: str, y: Any, where: str, task: str | None, centre: bool) -> Any:
-    """Return the classes or the numbers of a target."""
+def outputs_of(
+    name: str, y: Any, where: str, task: str | None, centre: bool, called: Any = None
+) -> Any:
+    """Return the classes or the numbers of a target; `called` are the numbers of its rows."""
     if task is None:
-        task = "classification" if outcomes.is_classes(y, where)[0] else "regression"
+        task = "classification" if outcomes.is_classes(y, where, called)[0] else "regression"
     if task == "classification":
-        return Classes.of(name, y, where)
-    numbers = outcomes.numbers_of(y, where)
+        return Classes.of(name, y, where, called)
+    numbers = outcomes.numbers_of(y, where, called)
     if not centre:
         sizes = np.abs(numbers).mean(axis=0)
         scales = np.where(sizes > 0.0, sizes, 1.0)

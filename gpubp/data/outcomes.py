@@ -9,7 +9,9 @@ import numpy as np
 
 from ..errors import InputError, shown
 from . import plain, raw
+from .chosen import row
 from .encoders import Encoder
+from .on_host import array
 
 Name = str | bool | int | float
 """A class as it was given: one kind for all classes of a target."""
@@ -43,13 +45,13 @@ class Classes(Encoder):
         self._set(name=plain.text(kind, "name", self.name), names=found)
 
     @classmethod
-    def of(cls, name: str, values: Any, where: str) -> Classes:
+    def of(cls, name: str, values: Any, where: str, numbers: Any = None) -> Classes:
         """Return the classes that a column holds, sorted; `InputError` for fewer than two.
 
         >>> Classes.of("kind", np.asarray([3.0, 1.0, 3.0]), "kind").names
         (1, 3)
         """
-        found = array_of(values, where)
+        found = array_of(values, where, numbers)
         if found.dtype.kind == "O":
             names: list[Any] = sorted(set(found.tolist()))
         else:
@@ -65,24 +67,29 @@ class Classes(Encoder):
                              "numbers ask for task='regression'")  # fmt: skip
         return cls(name, tuple(names))
 
-    def labels(self, values: Any, where: str = "the target") -> Any:
-        """Return the place of each entry's class, int64 `(n,)`; `InputError` for an unknown one."""
-        found = self.places(values, where)
+    def labels(self, values: Any, where: str = "the target", numbers: Any = None) -> Any:
+        """Return the place of each entry's class, int64 `(n,)`; `InputError` for an unknown one.
+
+        `numbers` are those of the rows, for messages; None stands for 0, 1, 2, ...
+        """
+        found = self.places(values, where, numbers)
         unknown = np.flatnonzero(found < 0)
         if len(unknown):
             entry = array_of(values, where)[unknown[0]]
-            entry = shown(entry.item() if hasattr(entry, "item") else entry)
-            raise InputError(f"{where}: row {unknown[0] + 1} is {entry}, which is none of the "
-                             f"{len(self.names)} classes of the training rows")  # fmt: skip
+            entry = entry.item() if hasattr(entry, "item") else entry
+            raise InputError(
+                f"{where}: {row(unknown[0], numbers)} is {shown(entry)}, which is none of the "
+                f"{len(self.names)} classes of the training rows"
+            )
         return found
 
-    def places(self, values: Any, where: str = "the target") -> Any:
+    def places(self, values: Any, where: str = "the target", numbers: Any = None) -> Any:
         """Return the place of each entry's class, and -1 for an unknown one.
 
         >>> Classes("kind", (0, 1)).places([1, 2]).tolist()
         [1, -1]
         """
-        found = array_of(values, where)
+        found = array_of(values, where, numbers)
         texts = isinstance(self.names[0], str)
         if texts != (found.dtype.kind == "O"):
             held, was = ("numbers", "texts") if texts else ("texts", "numbers")
@@ -93,9 +100,20 @@ class Classes(Encoder):
         return np.fromiter(each, np.int64, len(found))
 
     def decode(self, labels: Any) -> Any:
-        """Return the class of each label, as an array of texts (dtype object) or of numbers."""
+        """Return the class of each label, as an array of texts (dtype object) or of numbers.
+
+        `InputError` for what is no label, 0 to the number of classes less one.
+        """
+        found = array(labels, "labels")
+        last = len(self.names) - 1
+        if found.dtype.kind not in "ui" and found.size:
+            raise InputError(f"labels has dtype {found.dtype}; expected whole numbers, 0..{last}")
+        bad = found[(found < 0) | (found > last)] if found.size else found
+        if bad.size:
+            raise InputError(f"labels holds {bad.flat[0]}; expected 0..{last}, a label for each of "
+                             f"{len(self.names)} classes")  # fmt: skip
         dtype = object if isinstance(self.names[0], str) else None
-        return np.asarray(self.names, dtype=dtype)[np.asarray(labels)]
+        return np.asarray(self.names, dtype=dtype)[found.astype(np.int64)]
 
 
 @dataclass(frozen=True)
@@ -122,9 +140,9 @@ class Numbers(Encoder):
             raise InputError(f"{kind}: {len(self.means)} means and {len(self.scales)} scales; "
                              "expected one of each for every number")  # fmt: skip
 
-    def standardised(self, values: Any, where: str = "the target") -> Any:
-        """Return targets for the network, float64 `(n, k)`."""
-        found = numbers_of(values, where)
+    def standardised(self, values: Any, where: str = "the target", numbers: Any = None) -> Any:
+        """Return targets for the network, float64 `(n, k)`; `numbers` are those of the rows."""
+        found = numbers_of(values, where, numbers)
         if found.shape[1] != len(self.means):
             raise InputError(f"{where} has {found.shape[1]} numbers for each row; expected "
                              f"{len(self.means)}")  # fmt: skip
@@ -136,48 +154,47 @@ class Numbers(Encoder):
         return found[..., 0] if len(self.means) == 1 else found
 
 
-def array_of(values: Any, where: str) -> Any:
+def array_of(values: Any, where: str, numbers: Any = None) -> Any:
     """Return classes `(n,)` as an array of texts (objects), numbers or booleans, none missing."""
-    found = raw.array(values, where)
+    found = array(values, where)
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     if found.dtype.kind not in "bui":
-        found = raw.column(found, where)
-        refuse_missing(found, where)
+        found = raw.column(found, where, numbers)
+        refuse_missing(found, where, numbers)
     if found.ndim != 1:
         raise InputError(f"{where} has shape {found.shape}; expected one class for each row")
     return found
 
 
-def numbers_of(values: Any, where: str) -> Any:
+def numbers_of(values: Any, where: str, numbers: Any = None) -> Any:
     """Return numbers `(n, k)` as float64, none missing."""
-    found = raw.array(values, where)
+    found = array(values, where)
     if found.ndim == 2 and found.dtype.kind in "buif":
         found = found.astype(np.float64)
         bad = np.argwhere(~np.isfinite(found))
         if len(bad):
-            row, k = bad[0].tolist()
-            raise InputError(f"{where}: row {row + 1} is {found[row, k]}; leave such rows out")
+            at, k = bad[0].tolist()
+            raise InputError(f"{where}: {row(at, numbers)} is {found[at, k]}; leave such rows out")
         return found
-    found = raw.column(found, where)
-    refuse_missing(found, where)
+    found = raw.column(found, where, numbers)
+    refuse_missing(found, where, numbers)
     if found.dtype.kind != "f":
-        raise InputError(
-            f"{where} holds texts, such as {shown(found[0])} in row 1; expected numbers"
-        )
+        raise InputError(f"{where} holds texts, such as {shown(found[0])} in {row(0, numbers)}; "
+                         "expected numbers")  # fmt: skip
     return found[:, None]
 
 
-def refuse_missing(found: Any, where: str) -> None:
+def refuse_missing(found: Any, where: str, numbers: Any = None) -> None:
     """Raise `InputError` that names the first row whose target is missing."""
     rows = np.flatnonzero(raw.missing(found))
     if len(rows):
         others = f", and {len(rows) - 1:,} other rows" if len(rows) > 1 else ""
-        raise InputError(f"{where}: row {rows[0] + 1} has no entry{others}; leave out rows whose "
-                         "target is not known")  # fmt: skip
+        raise InputError(f"{where}: {row(rows[0], numbers)} has no entry{others}; leave out rows "
+                         "whose target is not known")  # fmt: skip
 
 
-def is_classes(values: Any, where: str = "the target") -> tuple[bool, str]:
+def is_classes(values: Any, where: str = "the target", numbers: Any = None) -> tuple[bool, str]:
     """Return whether a target holds classes rather than numbers, and by which rule.
 
     >>> is_classes([0.0, 1.0, 1.0, 0.0])
@@ -185,10 +202,10 @@ def is_classes(values: Any, where: str = "the target") -> tuple[bool, str]:
     >>> is_classes([0.5, 1.0])
     (False, 'numbers that are not whole')
     """
-    found = raw.array(values, where)
+    found = array(values, where)
     if found.ndim == 2 and found.shape[1] > 1:
         return False, "several numbers for each row"
-    found = array_of(found, where)
+    found = array_of(found, where, numbers)
     if found.dtype.kind in "Ob":
         return True, "texts" if found.dtype.kind == "O" else "yes or no"
     distinct = np.unique(found)

@@ -11,7 +11,9 @@ import numpy as np
 from ..backend import DTYPES
 from ..errors import InputError, named, nearest, shown
 from . import fitted, plain, raw
+from .chosen import chosen, numbers_of
 from .encoders import Categorical, Encoder, Numeric, Pixels, Standardised
+from .on_host import array
 from .outcomes import Classes, Numbers
 from .table import Arrays, Table
 
@@ -67,9 +69,10 @@ class Preprocessing:
         """Return what the training rows say: nothing else is looked at but for missing entries.
 
         `data` is a `Table` (or a mapping of columns, or a data frame), whose other columns than
-        `target` become features, or `Arrays` or a pair `(x, y)`. `rows` `(n,)` are the training
-        rows in it; all if None. Numbers are standardised by mean and population deviation, texts
-        become one feature for each category, arrays of uint8 are divided by 255.
+        `target` become features, or `Arrays` or a pair `(x, y)`. `rows` are the training rows
+        in it, an index array or a mask `(n,)`; all if None. Numbers are standardised by mean and
+        population deviation, texts become one feature for each category, arrays of uint8 are
+        divided by 255.
 
         `task` is `"classification"` or `"regression"`; None: texts, booleans and few distinct
         whole numbers are classes. `impute` fills what is missing by the training rows'
@@ -83,20 +86,28 @@ class Preprocessing:
         if impute is not None:
             named("impute", impute, fitted.IMPUTE)
         table = raw.as_table(data)
-        y, where = None, f"the target {target!r}"
+        y, where, called = None, f"the target {target!r}", None
         if table is not None:
+            called = table.numbers
+            rows = None if rows is None else chosen(rows, len(table))
             if target is not None:
                 y, where = table[target], raw.place(table, target)
             inputs: Any = fitted.columns_of(table, target, impute, one_hot_limit, rows)
         else:
             data = data if isinstance(data, Arrays) else Arrays(*pair_of(data))
-            inputs = fitted.array_of(data.x, f"{data.source}: x", impute, rows)
+            x = raw.as_array(data.x, f"{data.source}: x")
+            rows = None if rows is None else chosen(rows, len(x))
+            inputs = fitted.array_of(x, f"{data.source}: x", impute, rows)
             y, where, target = data.y, f"{data.source}: y", target or "y"
         if y is None:
             return cls(inputs)
-        y = raw.array(y, where)
-        chosen = y if rows is None else y[rows]
-        return cls(inputs, fitted.outputs_of(str(target), chosen, where, task, centre))
+        y, called = array(y, where), numbers_of(called, rows)
+        if table is None and y.shape[:1] != x.shape[:1]:
+            held = f"has {len(y)}" if y.ndim else "is a single value"
+            raise InputError(f"{data.source}: x has {len(x)} rows and y {held}; expected a target "
+                             "for each")  # fmt: skip
+        some = y if rows is None else y[rows]
+        return cls(inputs, fitted.outputs_of(str(target), some, where, task, centre, called))
 
     # -- features ------------------------------------------------------------------------------
 
@@ -123,23 +134,26 @@ class Preprocessing:
     def features(self, data: Any, rows: Any = None, dtype: str = "float32") -> Any:
         """Return the features `(n, width)` of the (chosen) rows of a table or an array.
 
-        Columns are found by name, in any order; others, the target's too, are left alone.
+        Columns are found by name, in any order; others, the target's too, are left alone. `rows`
+        is an index array or a mask `(n,)`.
         Raises `InputError` for a column that is not there and for an entry that cannot be used.
         """
         named("dtype", dtype, dict.fromkeys(DTYPES))
         if not isinstance(self.inputs, tuple):
             where = f"{data.source}: x" if isinstance(data, Arrays) else "x"
             x = self._array(data, where)
-            return self.inputs.encode(x if rows is None else x[rows], where, dtype)
+            rows = None if rows is None else chosen(rows, len(x))
+            return self.inputs.encode(x if rows is None else x[rows], where, dtype, rows)
         table = self._table(data)
-        fitted.complete(table, self._unfilled(), rows, fitted.TRAINED_WITHOUT)
-        n = len(table) if rows is None else len(rows)
-        out, start = np.empty((n, self.width), dtype=dtype), 0
+        if rows is not None:
+            table = table.only(self.column_names()).rows(rows)
+        fitted.complete(table, self._unfilled(), fitted.TRAINED_WITHOUT)
+        out, start = np.empty((len(table), self.width), dtype=dtype), 0
         for encoder in self.inputs:
             where = raw.place(table, encoder.name)
-            column = raw.column(table[encoder.name], where)
+            column = raw.column(table[encoder.name], where, table.numbers)
             stop = start + encoder.width
-            encoder.encode(column if rows is None else column[rows], where, out[:, start:stop])
+            encoder.encode(column, where, out[:, start:stop], table.numbers)
             start = stop
         return out
 
@@ -156,7 +170,8 @@ class Preprocessing:
         for encoder in self.inputs:
             if isinstance(encoder, Categorical):
                 where = raw.place(table, encoder.name)
-                entries = encoder.unknown(raw.column(table[encoder.name], where), where)
+                column = raw.column(table[encoder.name], where, table.numbers)
+                entries = encoder.unknown(column, where)
                 found[encoder.name] = {text: n for text, n in entries.items() if text is not None}
         return {name: entries for name, entries in found.items() if entries}
 
@@ -209,17 +224,21 @@ class Preprocessing:
     def targets(self, data: Any, rows: Any = None) -> Any:
         """Return int64 labels `(n,)`, or standardised numbers `(n, k)` float64.
 
-        `data` is a table or `Arrays` that holds the target, or the target itself.
+        `data` is a table or `Arrays` that holds the target, or the target itself; `rows`, an index
+        array or a mask `(n,)`, chooses some of its rows.
         """
         if self.outputs is None:
             raise InputError("this preprocessing was fitted without a target")
         y, where = self.target_of(data)
         if y is None:
             raise InputError(f"{where}: there is no target")
-        y = y if rows is None else y[rows]
+        y, numbers = array(y, where), data.numbers if isinstance(data, Table) else None
+        if rows is not None:
+            rows = chosen(rows, len(y) if y.ndim else 0)
+            y, numbers = y[rows], numbers_of(numbers, rows)
         if isinstance(self.outputs, Classes):
-            return self.outputs.labels(y, where)
-        return self.outputs.standardised(y, where)
+            return self.outputs.labels(y, where, numbers)
+        return self.outputs.standardised(y, where, numbers)
 
     def target_of(self, data: Any) -> tuple[Any, str]:
         """Return the raw target in a table or arrays, or what was given, and what to call it."""
@@ -228,7 +247,7 @@ class Preprocessing:
             return table[str(self.target)], raw.place(table, str(self.target))
         if isinstance(data, Arrays):
             return data.y, f"{data.source}: y"
-        return raw.array(data, str(self.target)), f"the target {self.target!r}"
+        return array(data, str(self.target)), f"the target {self.target!r}"
 
     def decode(self, labels: Any) -> Any:
         """Return the class of each label; `InputError` where the target is no class."""

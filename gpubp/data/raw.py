@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, shown
+from .chosen import row
+from .on_host import array
 from .table import Arrays, Table
 
 _MISSING = ("NAType", "NaTType")  # of pandas, which has a value of its own for what is missing
@@ -30,7 +32,7 @@ def as_table(data: Any, source: str = "the table") -> Table | None:
         names = data.columns
     else:
         return None
-    return Table({str(name): array(data[name], f"column {name!r}") for name in names}, source)
+    return Table({str(name): data[name] for name in names}, source)
 
 
 def as_array(data: Any, name: str = "x") -> Any:
@@ -47,26 +49,10 @@ def as_array(data: Any, name: str = "x") -> Any:
     return x
 
 
-def array(given: Any, name: str) -> Any:
-    """Return a NumPy array of what NumPy can see; `InputError` for anything else.
-
-    >>> array([[1], [2, 3]], "x")
-    Traceback (most recent call last):
-    gpubp.errors.InputError: x is no array of numbers or texts on the host
-    """
-    try:
-        found = given if isinstance(given, np.ndarray) else np.asarray(given)
-        if found.dtype.kind == "U" and found is not given:  # whose texts lose a last NUL
-            found = np.asarray(given, dtype=object)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{name} is no array of numbers or texts on the host") from error
-    if isinstance(found, np.ma.MaskedArray) and np.ma.is_masked(found):
-        raise InputError(f"{name} has masked elements; fill them, as with .filled(value)")
-    return found
-
-
-def column(values: Any, where: str) -> Any:
+def column(values: Any, where: str, numbers: Any = None) -> Any:
     """Return a column `(n,)` as float64 with NaN, or as objects: texts and None.
+
+    `numbers` are those of its rows, for messages; None stands for 0, 1, 2, ...
 
     >>> column(np.asarray([True, False]), "a").tolist(), column(["x", None], "b").tolist()
     ([1.0, 0.0], ['x', None])
@@ -75,20 +61,20 @@ def column(values: Any, where: str) -> Any:
     if found.ndim != 1:
         raise InputError(f"{where} has shape {found.shape}; expected one entry for each row")
     if found.dtype.kind in "buif":
-        numbers = found.astype(np.float64, copy=False)
-        infinite = np.flatnonzero(np.isinf(numbers))
+        entries = found.astype(np.float64, copy=False)
+        infinite = np.flatnonzero(np.isinf(entries))
         if len(infinite):
-            raise InputError(f"{where}: row {infinite[0] + 1} is {numbers[infinite[0]]}; expected "
-                             "finite numbers, or NaN for what is missing")  # fmt: skip
-        return numbers
+            raise InputError(f"{where}: {row(infinite[0], numbers)} is {entries[infinite[0]]}; "
+                             "expected finite numbers, or NaN for what is missing")  # fmt: skip
+        return entries
     if found.dtype.kind in "UT":
         return found.astype(object)
     if found.dtype.kind != "O":
         raise InputError(f"{where} has dtype {found.dtype}; expected numbers or texts")
-    return _objects(found, where)
+    return _objects(found, where, numbers)
 
 
-def _objects(found: Any, where: str) -> Any:
+def _objects(found: Any, where: str, numbers: Any) -> Any:
     entries = found.tolist()
     if all(type(entry) is str or entry is None for entry in entries):
         return found
@@ -98,15 +84,15 @@ def _objects(found: Any, where: str) -> Any:
         texts = np.empty(len(plain), dtype=object)
         texts[:] = plain
         return texts
-    for row, entry in enumerate(plain):
+    for at, entry in enumerate(plain):
         if not (entry is None or isinstance(entry, bool | int | float | np.number | np.bool_)):
-            raise InputError(f"{where}: row {row + 1} is of type {type(entry).__name__}; expected "
-                             "numbers alone, or texts alone")  # fmt: skip
+            raise InputError(f"{where}: {row(at, numbers)} is of type {type(entry).__name__}; "
+                             "expected numbers alone, or texts alone")  # fmt: skip
     try:
-        numbers = [np.nan if entry is None else float(entry) for entry in plain]
+        values = [np.nan if entry is None else float(entry) for entry in plain]
     except OverflowError as error:
         raise InputError(f"{where} holds a whole number that no float can hold") from error
-    return column(np.asarray(numbers), where)
+    return column(np.asarray(values), where, numbers)
 
 
 def _is_missing(entry: Any) -> bool:

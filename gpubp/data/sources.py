@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError, whole
 from ..seeds import shuffler
 from ..source import Block, Check, Checked, Source
+from .chosen import chosen
 from .prefetch import ahead
 from .table import Table
 
@@ -60,7 +61,7 @@ class Rows(Source):
         for name, array in (("y", self._y), ("w", self._w)):
             if array is not None and array.shape[0] != total:
                 raise InputError(f"Rows: x has {total} rows and {name} has {array.shape[0]}")
-        self._rows = None if rows is None else _chosen(rows, total)
+        self._rows = None if rows is None else chosen(rows, total, "Rows: rows")
         self.n = total if self._rows is None else len(self._rows)
         if not self.n:
             raise InputError("Rows: there are no rows; give at least one example")
@@ -157,11 +158,25 @@ def transformed(block: Block, x: Transform | None, y: Transform | None) -> Block
 
 
 def _applied(transform: Transform, given: Any, block: Block, name: str) -> Any:
-    result, rows = transform(given), length(given, block.where)
+    rows = length(given, block.where)
+    try:
+        result = transform(given)
+    except InputError as error:
+        if isinstance(given, Table):  # which knows the numbers of its rows
+            raise
+        raise InputError(f"{block.where}: {name} of {_named(block.rows, rows)}: {error}") from error
     made = length(result, f"{block.where}, {name}")
     if made != rows:
         raise InputError(f"{block.where}: {name} made {made} rows of {rows}; expected one of each")
     return result
+
+
+def _named(numbers: Any, n: int) -> str:
+    """Which rows a transform was given, whose messages count from the first of them."""
+    if numbers is None:
+        return f"its {n} rows"
+    listed = ", ".join(str(number + 1) for number in numbers[:3]) + (", ..." if n > 3 else "")
+    return f"rows {listed} of all, the first of which is called row 1"
 
 
 def length(rows: Any, where: str) -> int:
@@ -212,24 +227,10 @@ def _indexed(given: Any, name: str) -> Any:
     return array
 
 
-def _chosen(rows: Any, n: int) -> Any:
-    """Row numbers, int64, of an index array or a mask."""
-    chosen = np.asarray(rows)
-    if chosen.ndim == 1 and chosen.dtype == bool and len(chosen) == n:
-        return np.flatnonzero(chosen)
-    if chosen.ndim != 1 or (chosen.dtype.kind not in "ui" and len(chosen)):
-        raise InputError(f"Rows: rows has shape {chosen.shape} and dtype {chosen.dtype}; expected "
-                         f"row numbers, or a mask ({n},)")  # fmt: skip
-    if len(chosen) and not (chosen.min() >= 0 and chosen.max() < n):
-        bad = chosen.min() if chosen.min() < 0 else chosen.max()
-        raise InputError(f"Rows: rows holds {bad}, and x has the rows 0..{n - 1}")
-    return chosen.astype(np.int64)
-
-
 def _read(array: Any, rows: Any) -> Any:
     """Some rows, of a slice or of an index array, in memory."""
     if isinstance(array, Table):
-        return array.rows(rows)
+        return array.rows(np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows)
     if isinstance(array, np.memmap):  # read here, and not when it is first used
         return np.array(array[rows])
     if isinstance(array, np.ndarray):

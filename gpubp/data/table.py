@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..errors import InputError, nearest
+from ..errors import InputError, nearest, shown
+from .chosen import chosen, numbers_of
+from .on_host import array
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,8 @@ class Table:
 
     A column is a NumPy array `(n,)`: float64 where every entry is a number, with NaN for what is
     missing, otherwise of dtype object, with texts and None for what is missing. Row r of a table
-    is called row r + 1 in messages, as its reader counts, a header not counted.
+    is called row r + 1 in messages, as its reader counts, a header not counted; of rows that were
+    chosen `numbers` says which they were.
 
     >>> import numpy as np
     >>> table = Table({"age": np.asarray([31.0, np.nan]), "town": np.asarray(["Ulm", None])}, "a")
@@ -25,9 +28,16 @@ class Table:
 
     columns: Mapping[str, Any]
     source: str = "the table"
+    numbers: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        lengths = {name: len(column) for name, column in self.columns.items()}
+        columns = {n: array(c, f"{self.source}: column {n!r}") for n, c in self.columns.items()}
+        for name, column in columns.items():
+            if not column.ndim:
+                raise InputError(f"{self.source}: column {name!r} is {shown(self.columns[name])}; "
+                                 "expected an entry for each row")  # fmt: skip
+        object.__setattr__(self, "columns", columns)
+        lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise InputError(f"{self.source}: the columns differ in length: {lengths}")
 
@@ -39,14 +49,25 @@ class Table:
             raise InputError(f"{self.source} has no column {name!r}; {nearest(name, self.columns)}")
         return self.columns[name]
 
-    def rows(self, chosen: Any) -> Table:
-        """Return the rows that an index array or a mask `(n,)` chooses.
+    def rows(self, rows: Any) -> Table:
+        """Return the rows that an index array or a mask `(n,)` chooses; they keep their numbers.
 
         >>> import numpy as np
         >>> Table({"a": np.asarray([1.0, 2.0, 3.0])}).rows([2, 0])["a"].tolist()
         [3.0, 1.0]
         """
-        return Table({name: c[chosen] for name, c in self.columns.items()}, self.source)
+        at = chosen(rows, len(self), f"{self.source}: rows")
+        columns = {name: column[at] for name, column in self.columns.items()}
+        return Table(columns, self.source, numbers_of(self.numbers, at))
+
+    def only(self, names: Iterable[str]) -> Table:
+        """Return these columns.
+
+        >>> import numpy as np
+        >>> list(Table({"a": np.zeros(1), "b": np.zeros(1)}).only(["b"]).columns)
+        ['b']
+        """
+        return Table({name: self[name] for name in names}, self.source, self.numbers)
 
     def without(self, *names: str) -> Table:
         """Return the other columns.
@@ -56,7 +77,7 @@ class Table:
         ['b']
         """
         left = {name: column for name, column in self.columns.items() if name not in names}
-        return Table(left, self.source)
+        return Table(left, self.source, self.numbers)
 
 
 class Arrays(NamedTuple):

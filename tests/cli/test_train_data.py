@@ -239,7 +239,7 @@ def test_a_training_is_gone_on_with(table: Path, capsys: Said) -> None:
         ("--target kin", "nearest: 'kind'"),
         ("--target kind --drop kind", "this column is the target"),
         ("--target kind --drop colr", "nearest: 'colour'"),
-        ("--target kind --task regression", "holds texts, such as 'rose' in row 1"),
+        ("--target kind --task regression", "holds texts, such as 'rose' in row 2"),
         ("--target weight --task classification", r"holds \d+ classes in 120 rows"),
         ("--target kind --loss huber", "--loss huber is not for a target of classes"),
         ("--target weight --loss focal", "--loss focal is not for a target of numbers"),

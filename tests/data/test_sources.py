@@ -184,7 +184,7 @@ REFUSED: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     ((X, 1), {}, "y has no rows"),
     ((X[:0],), {}, "no rows; give at least one"),
     ((X,), {"rows": []}, "no rows; give at least one"),
-    ((X,), {"rows": [23]}, r"rows holds 23, and x has the rows 0\.\.22"),
+    ((X,), {"rows": [23]}, r"rows holds 23; there are the rows 0\.\.22"),
     ((X,), {"rows": [0, -1]}, "rows holds -1"),
     ((X,), {"rows": [0.5]}, "dtype float64; expected row numbers"),
     ((X,), {"rows": [[0]]}, r"shape \(1, 1\)"),

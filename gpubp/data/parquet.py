@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from .arrow_values import filled
-from .columns import Column, check_names, forced
+from .columns import Column, check_names, forced, listed
 from .files import FAULTS, checked_path, opened
 from .limits import COLUMNS, check_size, quarter
 from .table import Table
@@ -18,6 +20,7 @@ from .texts import Texts
 
 _BATCH = 1 << 16  # rows converted at once
 _LONGEST = 1 << 26  # bytes of the description of a file, and of a text in it
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__", re.ASCII)  # as pandas calls one without a name
 _REMEDY = "read a part of it, or save it as .npy, which is mapped and not read"
 
 
@@ -27,7 +30,9 @@ def read_parquet(
     """Return the table of a parquet file: numbers and truth values as float64, texts as they are.
 
     A decimal is rounded to float64, and so is a whole number above 2**53. `text` makes texts of
-    numbers, `numeric` makes numbers of texts. Needs pyarrow (`pip install 'gpubp[data]'`).
+    numbers, `numeric` makes numbers of texts. The index of a data frame that pandas wrote is no
+    column of the table, unless `text` or `numeric` names it. Needs pyarrow
+    (`pip install 'gpubp[data]'`).
 
     >>> read_parquet("no-such-file.parquet")
     Traceback (most recent call last):
@@ -63,9 +68,16 @@ def _table(file: BinaryIO, name: str, text: Iterable[str], numeric: Iterable[str
     first = pq.ParquetFile(file, **limits)
     schema = first.schema_arrow
     _check_sizes(first.metadata, name)
-    check_names(name, schema.names)
-    kinds = forced(name, schema.names, text, numeric)
-    is_text = {field.name: _is_text(field, name) for field in schema}
+    asked = {*listed("text", text), *listed("numeric", numeric)}
+    index = _index(schema) - asked
+    places = [k for k, each in enumerate(schema.names) if each not in index]
+    if not places:
+        raise InputError(f"{name} has no column beside the index {schema.names[0]!r} that pandas "
+                         "wrote; write it with reset_index()")  # fmt: skip
+    names = [schema.names[k] for k in places]
+    check_names(name, names)
+    kinds = forced(name, names, text, numeric)
+    is_text = {schema.names[k]: _is_text(schema.field(k), name) for k in places}
     columns = [
         Column(each, name, kinds.get(each, "text" if texts else "numeric"))
         for each, texts in is_text.items()
@@ -74,8 +86,8 @@ def _table(file: BinaryIO, name: str, text: Iterable[str], numeric: Iterable[str
     repeated = [each for each, texts in is_text.items() if texts]
     parts = pq.ParquetFile(file, metadata=first.metadata, read_dictionary=repeated, **limits)
     for batch in parts.iter_batches(batch_size=_BATCH):
-        for column, cells in zip(columns, batch.columns, strict=True):
-            column.add(_Cells(cells))
+        for column, k in zip(columns, places, strict=True):
+            column.add(_Cells(batch.column(k)))
         check_size(sum(column.bytes for column in columns), quarter(), name, _REMEDY)
         if len(columns[0]) > first.metadata.num_rows:
             break
@@ -85,6 +97,16 @@ def _table(file: BinaryIO, name: str, text: Iterable[str], numeric: Iterable[str
             "it is damaged"
         )
     return Table({column.name: column.result() for column in columns}, name)
+
+
+def _index(schema: Any) -> set[str]:
+    """The columns that hold no data but the index of a data frame, as pandas notes in the file."""
+    try:
+        noted = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+        index = {each for each in noted if isinstance(each, str)}  # a mapping stands for a range
+    except (KeyError, TypeError, ValueError, RecursionError):  # nobody needs this note
+        index = set()
+    return index | {each for each in schema.names if _UNNAMED_INDEX.fullmatch(each)}
 
 
 def _check_sizes(metadata: Any, name: str) -> None:

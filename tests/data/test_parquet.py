@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import io
+import json
 import math
 import sys
 from contextlib import suppress
@@ -223,3 +224,60 @@ def test_what_is_written_is_read(
     found = read_parquet(put(tmp_path_factory.mktemp("t"), parquet(table, **how)))
     assert plain(found["a"]) == numbers
     assert plain(found["b"]) == texts
+
+
+# -- the index of a data frame -------------------------------------------------------------------
+
+
+def framed(table: dict[str, Any], note: Any) -> bytes:
+    """A file with what pandas notes of its index."""
+    text = note if isinstance(note, bytes) else json.dumps(note).encode()
+    return parquet(pa.table(table).replace_schema_metadata({b"pandas": text}))
+
+
+INDEX = {"a": [1, 2], "__index_level_0__": [5, 0], "day": [datetime.date(2020, 1, 1)] * 2}
+
+
+def test_the_index_that_pandas_wrote_is_no_column(tmp_path: Path) -> None:
+    index = ["__index_level_0__", "day"]
+    table = read(put(tmp_path, framed(INDEX, {"index_columns": index})))
+    assert {k: v.tolist() for k, v in table.columns.items()} == {"a": [1.0, 2.0]}
+    without_note = {k: v for k, v in INDEX.items() if k != "day"}
+    assert list(read(put(tmp_path, parquet(without_note))).columns) == ["a"]
+    first = {"day": INDEX["day"], "b": ["x", "y"], "a": [1, 2]}
+    table = read(put(tmp_path, framed(first, {"index_columns": ["day"]})))
+    assert table["b"].tolist() == ["x", "y"]
+    assert table["a"].tolist() == [1.0, 2.0]
+
+
+def test_an_index_that_is_named_is_read(tmp_path: Path) -> None:
+    path = put(tmp_path, framed({"a": [1, 2], "id": [5, 0]}, {"index_columns": ["id"]}))
+    assert list(read(path).columns) == ["a"]
+    assert read(path, text="id")["id"].tolist() == ["5", "0"]
+    assert read(path, numeric=["id"])["id"].tolist() == [5.0, 0.0]
+
+
+def test_an_index_alone_is_refused(tmp_path: Path) -> None:
+    path = put(tmp_path, framed({"id": [5, 0]}, {"index_columns": ["id"]}))
+    with pytest.raises(InputError, match=r"no column beside the index 'id'.*reset_index"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [{"index_columns": [{"kind": "range", "start": 0}]}, {"index_columns": []}, {}, [], 3, None,
+     {"index_columns": None}, {"index_columns": 3}, {"index_columns": [["a"], 3, None]}, b"{",
+     b"\xff\xfe\xfd", b"[" * 100_000, b"1" * 10_000],
+    ids=lambda note: str(note)[:40],
+)  # fmt: skip
+def test_any_other_note_is_let_be(tmp_path: Path, note: Any) -> None:
+    assert list(read(put(tmp_path, framed({"a": [1, 2]}, note))).columns) == ["a"]
+
+
+def test_frames_of_pandas_are_read_as_their_columns(tmp_path: Path) -> None:
+    pandas = require("pandas")
+    frame = pandas.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "z"], "c": [3.0, 1.0, 2.0]})
+    for written in (frame.iloc[[2, 0]], frame.set_index("b").rename_axis(None)[["a"]]):
+        path = tmp_path / "d.parquet"
+        written.to_parquet(path)
+        assert list(read(path).columns) == list(written.columns)

@@ -24,6 +24,7 @@ Target = int | str | os.PathLike[str] | None
 _KEYS = (("x", "y"), ("X", "y"), ("x_train", "y_train"), ("X_train", "y_train"),
          ("data", "target"), ("images", "labels"))  # fmt: skip
 _TEST_KEYS = (("x_test", "y_test"), ("X_test", "y_test"))
+_TARGETS = {"y", "target", "targets", "label", "labels"}  # in whatever case, of train or alone
 _CHECKED = 1 << 26  # bytes of a member up to which its check sum is looked at before it is mapped
 
 
@@ -126,9 +127,19 @@ def _keys(name: str, there: set[str], target: str | None) -> list[str | None]:
     x = of_x[0]
     y = target or next((y for known, y in _KEYS if known == x and y in there), None)
     x_test, y_test = next((pair for pair in _TEST_KEYS if there & set(pair)), (None, None))
+    unpaired = sorted(key for key in there if _bare(key) in _TARGETS)
+    if y is None and unpaired:
+        raise InputError(
+            f"{name} holds {listed}: {x!r} without {dict(_KEYS).get(x, 'y')!r}; name its targets, "
+            f"as in target={unpaired[0]!r} (--target {unpaired[0]})"
+        )
     if target is not None and y != dict(_KEYS).get(x):
         return [x, y, None, None]  # the targets of the test are others
     return [x, y, *(key if key in there else None for key in (x_test, y_test))]
+
+
+def _bare(key: str) -> str:
+    return re.sub("train(ing)?", "", key.lower()).strip("_")
 
 
 def _member(file: BinaryIO, member: Member, source: str) -> Any:

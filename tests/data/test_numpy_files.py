@@ -459,3 +459,25 @@ def test_two_members_of_one_name(tmp_path: Path) -> None:
 def test_every_beginning_of_an_archive(tmp_path: Path, size: int) -> None:
     with pytest.raises(InputError):
         read_npz(put(tmp_path, STORED[:size], "d.npz"))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [("x_train", "y"), ("x", "y_train"), ("X", "Y"), ("x", "target"), ("data", "labels"),
+     ("images", "targets"), ("x", "train_labels"), ("x", "label_training")],
+)  # fmt: skip
+def test_targets_of_another_pair_are_named(tmp_path: Path, x: str, y: str) -> None:
+    path = tmp_path / "d.npz"
+    np.savez(path, **{x: X, y: Y})
+    with pytest.raises(InputError, match=f"holds .*{y}.*name its targets, as in target='{y}'"):
+        read_npz(path)
+    found = read_npz(path, target=y)
+    assert np.array_equal(found.x, X)
+    assert np.array_equal(found.y, Y)
+
+
+@pytest.mark.parametrize("other", ["ids", "classes", "x_test", "training", "_"])
+def test_arrays_that_are_no_targets_are_let_be(tmp_path: Path, other: str) -> None:
+    path = tmp_path / "d.npz"
+    np.savez(path, x=X, **{other: X})
+    assert read_npz(path).y is None

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import evaluation, inputs, io, pickling, streaming
 from .backend import Backend
-from .errors import DeviceError, InputError
+from .errors import DeviceError, InputError, shown
 from .fitting import Fitting
 from .layers import Layer
 from .losses import Loss
@@ -44,13 +44,31 @@ class Network(Fitting):
     >>> net.step(gpubp.Adam(0.1))
     """
 
-    preprocessing: Any = None
-    """What raw data went through before the network saw it: a `gpubp.data.Preprocessing`."""
+    _preprocessing: Any = None
+
+    @property
+    def preprocessing(self) -> Any:
+        """What raw data went through before the network saw it: a `gpubp.data.Preprocessing`.
+
+        None where nothing is known of it. It is saved with the network. `InputError` for anything
+        else.
+        """
+        return self._preprocessing
+
+    @preprocessing.setter
+    def preprocessing(self, given: Any) -> None:
+        if given is not None:
+            from .data.preprocessing import Preprocessing  # which most networks do without
+
+            if not isinstance(given, Preprocessing):
+                raise InputError(f"preprocessing is {shown(given)}; expected a gpubp.data."
+                                 "Preprocessing, or None")  # fmt: skip
+        self._preprocessing = given
 
     @property
     def classes(self) -> Any:
         """The names of the classes, as the preprocessing has them; None without."""
-        return getattr(self.preprocessing, "classes", None)
+        return None if self.preprocessing is None else self.preprocessing.classes
 
     def to(self, device: str | Backend) -> Network:
         """Move the network to another device, in place, and return it; a later `fit` goes on there.

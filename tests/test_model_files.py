@@ -192,3 +192,15 @@ def sample(kind: type) -> gpubp.Layer:
                              "GaussianDropout": (0.1,), "GaussianNoise": (0.1,)}  # fmt: skip
     layer: gpubp.Layer = kind(*given.get(kind.__name__, ()))
     return layer
+
+
+@pytest.mark.parametrize("given", [3, "standard", {"inputs": []}, Preprocessing, TABLE])
+def test_preprocessing_is_one_or_none(given: Any) -> None:
+    net = gpubp.Network(gpubp.Linear(1), inputs=1)
+    net.preprocessing = prepared = Preprocessing.fit(TABLE)
+    with pytest.raises(gpubp.InputError, match=r"preprocessing is .*; expected a gpubp\.data\.Pre"):
+        net.preprocessing = given
+    assert net.preprocessing is prepared
+    assert pickle.loads(pickle.dumps(net)).preprocessing == prepared
+    net.preprocessing = None
+    assert net.preprocessing is net.classes is None

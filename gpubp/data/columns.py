@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, nearest
+from ..errors import InputError, nearest, shown
 from .texts import Entries, number
 
 _POOLED = 10_000  # texts of a column kept to be shared by the entries that are equal to them
@@ -129,6 +129,22 @@ def check_names(source: str, names: list[str]) -> None:
         )
 
 
+def listed(kind: str, given: Any) -> list[str]:
+    """Return the names of columns that a caller gives; `InputError` for what is no name.
+
+    >>> listed("text", "zip"), listed("text", ("zip", "town"))
+    (['zip'], ['zip', 'town'])
+    """
+    try:
+        names = [given] if isinstance(given, str) else list(given)
+    except TypeError as error:
+        raise InputError(f"{kind} is {shown(given)}; expected names of columns") from error
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"{kind} holds {shown(name)}; expected names of columns")
+    return names
+
+
 def forced(
     source: str, names: Iterable[str], text: Iterable[str], numeric: Iterable[str]
 ) -> dict[str, str]:
@@ -140,7 +156,7 @@ def forced(
     names = list(names)
     chosen: dict[str, str] = {}
     for kind, given in (("text", text), ("numeric", numeric)):
-        for name in [given] if isinstance(given, str) else given:
+        for name in listed(kind, given):
             if name not in names:
                 known = names if len(names) <= 20 else get_close_matches(str(name), names, 5)
                 raise InputError(f"{source} has no column {name!r}; {nearest(name, known)}")

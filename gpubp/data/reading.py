@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from ..errors import InputError
+from .columns import listed
 from .delimited import read_delimited
 from .files import checked_path
 from .idx import is_idx, read_idx
@@ -57,6 +58,7 @@ def read(
     [129942.0, nan]
     """
     name = checked_path(path)
+    text, numeric = listed("text", text), listed("numeric", numeric)
     lower = name.lower()
     if lower.endswith(_TEXT) and not os.path.isdir(name):
         if delimiter is None and lower.endswith((".tsv", ".tsv.gz")):
@@ -66,7 +68,7 @@ def read(
         raise InputError(f"{name} is no text with a delimiter; leave delimiter away")
     if lower.endswith(_PARQUET) and not os.path.isdir(name):
         return read_parquet(name, text, numeric)
-    if [*text] or [*numeric]:
+    if text or numeric:
         raise InputError(f"{name} has no named columns; leave text and numeric away")
     return _arrays(name, lower, target)
 

@@ -62,6 +62,11 @@ class TextSource:
             yield from iter(lambda: self.file.read(CHUNK), b"")
             yield b""
             return
+        if self.file.read(2) != _GZIP:
+            bare = self.name[: -len(".gz")]
+            raise InputError(f"{self.name} is not packed by gzip, as its ending says; rename it "
+                             f"{bare}, or pack it")  # fmt: skip
+        self.file.seek(0)
         most, taken = memory(), 0
         with gzip.GzipFile(fileobj=self.file, mode="rb") as unpacked:
             for data in iter(lambda: unpacked.read(CHUNK), b""):

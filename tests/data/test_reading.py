@@ -224,3 +224,18 @@ def test_pyarrow_is_not_let_to_import_pandas(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert run.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.npy", "d.parquet"])
+@pytest.mark.parametrize("option", ["text", "numeric"])
+@pytest.mark.parametrize("given", [3, None, [3], [["a"]], [b"a"]])
+def test_columns_are_named(tmp_path: Path, name: str, option: str, given: Any) -> None:
+    with pytest.raises(InputError, match=f"{option} (is|holds) .*; expected names of columns"):
+        read(put(tmp_path, name), **{option: given})
+
+
+def test_an_ending_that_promises_too_much(tmp_path: Path) -> None:
+    path = put(tmp_path, "d.csv.gz")
+    with pytest.raises(InputError, match=r"not packed by gzip.*rename it \S*d\.csv, or pack it"):
+        read(path)
+    assert isinstance(read(path.rename(tmp_path / "d.csv")), Table)

@@ -110,10 +110,11 @@ def _read(given: Any, stratify: bool | None) -> tuple[int, Any]:
         raise InputError(f"{n} rows cannot be split; expected at least 2")
     if not (classes if stratify is None else stratify):
         return n, np.zeros(n, dtype=np.int64)
-    return n, np.unique(_labels(array), return_inverse=True)[1].reshape(n)
+    otherwise = ", or for numbers that are no classes stratify=False"
+    return n, np.unique(_labels(array, otherwise), return_inverse=True)[1].reshape(n)
 
 
-def _labels(y: Any) -> Any:
+def _labels(y: Any, otherwise: str = "") -> Any:
     """Class labels `(n,)`: integers, booleans or texts; `InputError` for anything else."""
     labels = _array(y, "y")
     if labels.ndim != 1 or not len(labels):
@@ -123,7 +124,7 @@ def _labels(y: Any) -> Any:
     if labels.dtype.kind not in "buiUS":
         raise InputError(
             f"y has dtype {labels.dtype}; class labels are integers, texts or booleans: use "
-            "y.astype('int64'), or for numbers that are no classes stratify=False"
+            f"y.astype('int64'){otherwise}"
         )
     return labels
 

@@ -18,6 +18,7 @@ _NUMPY = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
+_STEM = 100  # bytes of a name in that of its temporary file: the least limit in use is 143
 
 
 @contextmanager
@@ -173,10 +174,11 @@ def check_writable(path: str | os.PathLike[str]) -> tuple[Path, Path]:
         there = Path(os.path.realpath(path))  # a link stays one
         if not there.parent.is_dir():
             raise InputError(f"cannot write {path}: there is no folder {there.parent}")
-        if there.exists() and not there.is_file():
-            what = "a folder" if there.is_dir() else "no regular file"
+        if (mode := _mode(there)) is not None and not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
             raise InputError(f"cannot write {path}: it is {what}")
-        temporary = there.with_name(f".{there.name[:200]}.{os.getpid()}.{os.urandom(4).hex()}")
+        stem = os.fsencode(there.name)[:_STEM].decode(errors="ignore")
+        temporary = there.with_name(f".{stem}.{os.getpid()}.{os.urandom(4).hex()}")
         with open(temporary, "xb"):
             pass
         temporary.unlink()
@@ -185,6 +187,14 @@ def check_writable(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     except (OSError, TypeError, ValueError) as error:
         raise InputError(f"cannot write {path!r}: {error}") from error
     return there, temporary
+
+
+def _mode(path: Path) -> int | None:
+    """What kind of file is there; None if none is. A name that no file can have is an error."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -113,6 +113,28 @@ def test_places_where_no_file_can_be(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("stem", ["a" * 252, "网" * 80, "é" * 126, "a" + "é" * 125, "\udcff" * 240])
+def test_every_name_that_a_file_can_have(tmp_path: Path, stem: str) -> None:
+    """What is written first and renamed has a name of its own, which must not be too long."""
+    path = tmp_path / f"{stem}.st"
+    try:
+        path.write_bytes(b"old")
+    except (OSError, UnicodeError):
+        pytest.skip("no such name here")
+    NET.save(path)
+    assert gpubp.load(path).seed == 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["checkpoint-000012-000003.safetensors", "best.safetensors"])
+def test_what_a_killed_training_leaves_is_known_by_its_name(tmp_path: Path, name: str) -> None:
+    _, temporary = check_writable(tmp_path / name)
+    temporary.write_bytes(b"half")
+    (tmp_path / "other").write_bytes(b"")
+    gpubp.Checkpoints(tmp_path).prepare()
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
 def test_a_file_keeps_its_permissions(tmp_path: Path) -> None:
     NET.save(tmp_path / "net")
     (tmp_path / "net").chmod(0o640)

@@ -189,6 +189,22 @@ def check_writable(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     return there, temporary
 
 
+def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to one file, or would if it were there.
+
+    >>> same_file("net.st", "./net.st"), same_file("net.st", "net.onnx")
+    (True, False)
+    """
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # one of them is not there yet
+        pass
+    try:
+        return os.path.realpath(one) == os.path.realpath(other)
+    except (OSError, ValueError):
+        return False
+
+
 def _mode(path: Path) -> int | None:
     """What kind of file is there; None if none is. A name that no file can have is an error."""
     try:

@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 from ..errors import InputError
-from ..files import check_writable
+from ..files import check_writable, same_file
 from ..interchange import to_onnx, to_torch_file
 from ..network import load
+from . import output
 
 
 def add_to(commands: Any) -> None:
@@ -38,8 +39,11 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("export: say what to write: --onnx FILE, --torch FILE, or both")
     given = {"onnx": options.onnx, "torch": options.torch}
     written = {kind: path for kind, path in given.items() if path is not None}
-    for path in written.values():
+    for kind, path in written.items():
+        output.check_apart(f"--{kind}", path, options.model)
         check_writable(path)
+    if len(written) == 2 and same_file(options.onnx, options.torch):
+        raise InputError(f"--onnx and --torch would both be written to {options.torch}; give two")
     net, member = load(options.model), options.member
     if "onnx" in written:
         how = {"probabilities": options.probabilities, "opset": options.opset}

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..data.idx import is_idx
 from ..errors import InputError
-from ..files import check_writable
+from ..files import check_writable, same_file
 
 ENDINGS = (".csv", ".npz", ".parquet")
 
@@ -40,12 +41,22 @@ def check(out: str, data: str, *others: str) -> None:
         raise InputError(
             f"--out {out!r} ends in none of {', '.join(ENDINGS)}; - is standard output"
         )
-    for path in (data, *others):
-        if out == path or _same(out, path) or (os.path.isdir(path) and _in(out, path)):
-            raise InputError(f"--out {out} is what is read; give another file")
+    check_apart("--out", out, data, *others)
     check_writable(out)
     if out.lower().endswith(".parquet"):
         _arrow()
+
+
+def check_apart(option: str, out: str, *read: str) -> None:
+    """Raise `InputError` where a file that is written is one that is read, or in a folder of such.
+
+    >>> check_apart("--save", "data.csv", "./data.csv")
+    Traceback (most recent call last):
+    gpubp.errors.InputError: --save data.csv is what is read; give another file
+    """
+    for path in read:
+        if same_file(out, path) or (os.path.isdir(path) and _in(out, path)):
+            raise InputError(f"{option} {out} is what is read; give another file")
 
 
 @contextmanager
@@ -153,13 +164,10 @@ def _arrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _same(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
-
-
 def _in(out: str, folder: str) -> bool:
-    """Whether a file that is there lies in a folder of data."""
-    return os.path.exists(out) and _same(os.path.dirname(out) or ".", folder)
+    """Whether a file is one of the data in a folder."""
+    try:
+        names = os.listdir(folder)
+    except OSError:  # which reading tells of
+        return False
+    return any(same_file(out, os.path.join(folder, name)) for name in names if is_idx(name))

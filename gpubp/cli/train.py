@@ -15,7 +15,7 @@ from ..files import check_writable
 from ..history import EarlyStopping
 from ..layers import MLP
 from ..network import Network
-from . import learning, options, predicting, task
+from . import learning, options, output, predicting, task
 from .parts import Part, Task
 from .predicting import Figures
 from .report import Report
@@ -62,6 +62,7 @@ def run(given: argparse.Namespace) -> int:
     widths, loss = _widths(given.hidden), learning.loss_of(given)
     stopping = None if given.early_stopping is None else EarlyStopping(given.early_stopping)
     if given.save is not None:
+        output.check_apart("--save", given.save, *_files(given))
         check_writable(given.save)  # not after the training
     chooses = stopping is not None or (given.restarts is not None and given.data != task.DIGITS)
     data = task.load(given, chooses, loss is None or loss.targets != "count")
@@ -155,6 +156,12 @@ def _conclusion(data: Task, net: Network, figures: Figures | None, seconds: floa
         return f"trained on all rows, without a test, {after}"
     target = None if data.prep is None else data.prep.target
     return f"test {predicting.text(figures.result(), target)} {after}"
+
+
+def _files(given: argparse.Namespace) -> list[str]:
+    """What is read; a target may be a file, too, and its name that of a column."""
+    target = [given.target] if str(given.target).lower().endswith(".npy") else []
+    return target if given.data == task.DIGITS else [given.data, *target]
 
 
 def _widths(text: str) -> list[int]:

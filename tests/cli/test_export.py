@@ -67,6 +67,28 @@ def test_what_cannot_be_written_is_said(
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--torch {0}/net", "--torch {0}/net is what is read"),
+        ("--onnx {0}/net", "--onnx {0}/net is what is read"),
+        ("--torch {0}/../{1}/net", "is what is read"),
+        ("--torch {0}/link", "--torch {0}/link is what is read"),
+        ("--torch {0}/out --onnx {0}/out", "both be written to {0}/out"),
+        ("--torch {0}/out --onnx {0}/./out", "both be written to {0}/out"),
+    ],
+)
+def test_no_file_is_written_over_another(
+    tmp_path: Path, net: gpubp.Network, options: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "net")
+    given = options.format(tmp_path, tmp_path.name).split()
+    assert main(["export", str(tmp_path / "net"), *given]) == 2
+    assert told.format(tmp_path) in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "net"]
+    assert np.array_equal(gpubp.load(tmp_path / "net").predict(X), net.predict(X))
+
+
 def test_a_model_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(tmp_path / "none"), "--torch", str(tmp_path / "out")]) == 2
     assert "there is no file" in capsys.readouterr().err

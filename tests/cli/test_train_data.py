@@ -36,6 +36,36 @@ def test_classes_are_reported_by_name(table: Path, capsys: Said) -> None:
     assert "96 training rows: 30 epochs in batches of 32, adam at" in err
 
 
+def test_nothing_that_is_read_is_overwritten(table: Path, capsys: Said) -> None:
+    folder = table.parent
+    np.save(folder / "x.npy", np.zeros((9, 2)))
+    np.save(folder / "y.npy", np.zeros(9))
+    (folder / "idx").mkdir()
+    images = folder / "idx" / "train-images-idx3-ubyte"
+    images.write_bytes(b"images")
+    before = {path: path.read_bytes() for path in (*folder.glob("*.*"), images)}
+    for data, target, out in [
+        (table, "kind", table),
+        (table, "kind", folder / "idx" / ".." / "flowers.csv"),
+        (folder / "x.npy", folder / "y.npy", folder / "y.npy"),
+        (images.parent, "kind", images),
+    ]:
+        said = refused(capsys, "train", data, "--target", target, "--save", out)
+        assert f"--save {out} is what is read" in said
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_model_may_be_called_as_a_column_or_the_digits_are(
+    table: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(table.parent)
+    short = ("--hidden", "4", "--epochs", "1")
+    for _ in range(2):  # and be trained anew
+        command(capsys, "train", table, "--target", "kind", *short, "--save", "kind")
+    command(capsys, "train", "digits", *short, "--save", "digits")
+    assert gpubp.load("kind").n_parameters < gpubp.load("digits").n_parameters
+
+
 def test_numbers_are_reported_in_their_unit(table: Path, tmp_path: Path, capsys: Said) -> None:
     """What is printed is what the library says of the same network, in grams."""
     model = tmp_path / "net"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .backend import Backend
 from .bound import Bound
 from .bounds import check_plain
 from .describe import describe, describe_loss
@@ -133,12 +134,19 @@ def restore(
     in the description is wrong or larger than the arrays justify.
     """
     described, arrays = given if isinstance(given, tuple) else read(given)
+    file = "a file" if isinstance(given, tuple) else given
     try:
-        return examine(described, arrays, device, layer)
+        saved = examine(described, arrays, device, layer)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # cut: what a layer was given instead of a number may be anything
-        file = "a file" if isinstance(given, tuple) else given
         raise InputError(f"the description in {file} is wrong: {error!s:.600}") from error
+    if isinstance(device, Backend) and device.precision != described["dtype"]:
+        raise InputError(
+            f"{file} holds a network in {described['dtype']}, and the backend that it was to be "
+            f"loaded on has {device.precision}: give one in {described['dtype']}, or the name of "
+            "the device"
+        )
+    return saved
 
 
 def _described(layer: Layer) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def load(
     """Return the network that `Network.save` wrote, on any device.
 
     `layer` is needed where the network holds a layer of your own. Raises `InputError` for a file
-    that cannot be read or is of another version.
+    that cannot be read or is of another version, and for a backend of another dtype.
 
     >>> import os, tempfile
     >>> import gpubp

@@ -153,6 +153,16 @@ def test_a_loss_of_ones_own_is_not_written(tmp_path: Path) -> None:
     assert gpubp.load(tmp_path / "net").loss is None
 
 
+@pytest.mark.parametrize(("dtype", "other"), [("float64", "float32"), ("float32", "float64")])
+def test_a_file_is_read_in_its_own_precision(tmp_path: Path, dtype: str, other: str) -> None:
+    net = gpubp.Network(gpubp.Linear(2), inputs=3, dtype=dtype)
+    net.save(tmp_path / "net")
+    with pytest.raises(gpubp.InputError, match=f"net holds a network in {dtype}, .* has {other}"):
+        gpubp.load(tmp_path / "net", device=gpubp.select("cpu", other))
+    back = gpubp.load(tmp_path / "net", device=gpubp.select("cpu", dtype))
+    assert back.theta.tobytes() == net.theta.tobytes()
+
+
 def test_a_file_is_read_on_another_device(tmp_path: Path) -> None:
     strict = StandardBackend(array_api_strict, dtype="float64")
     net = gpubp.Network(gpubp.MLP([4], 2), inputs=3, device=strict)

@@ -161,15 +161,12 @@ class Network(Fitting):
         io.save(self, path, self.loss, self.epochs)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"loss": self.loss, "history": self.history, "epochs": self.epochs,
-               "restarts": self.restarts, "preprocessing": self.preprocessing}  # fmt: skip
         pickling.check_named(self.be)
-        return {"network": pickling.state_of(self), **own}
+        return {"network": pickling.state_of(self), "attributes": pickling.attributes(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         pickling.restore(self, state["network"])
-        self.loss, self.history, self.epochs = state["loss"], state["history"], state["epochs"]
-        self.restarts, self.preprocessing = state["restarts"], state["preprocessing"]
+        vars(self).update(state["attributes"])
 
     def __repr__(self) -> str:
         members = "" if self.members is None else f", members={self.members}"

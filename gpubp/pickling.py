@@ -8,6 +8,12 @@ from .backend import Backend, select
 from .bound import Bound
 from .errors import DeviceError, InputError
 
+_BOUND = {
+    "layer", "inputs", "seeds", "members", "spec", "be", "arrays", "steps", "watch",
+    "_lead", "_pass", "_run", "_last",
+}  # fmt: skip
+"""The attributes of a `Bound`: what they hold is in `state_of`, but for what looks on."""
+
 
 def state_of(net: Bound) -> dict[str, Any]:
     """Return everything that training changes, with arrays of NumPy's.
@@ -38,6 +44,18 @@ def state_of(net: Bound) -> dict[str, Any]:
     }
 
 
+def attributes(net: Bound) -> dict[str, Any]:
+    """Return what a network has beside what `Bound` makes of it, that of a subclass as well.
+
+    >>> import gpubp
+    >>> net = gpubp.Network(gpubp.Linear(1), inputs=2)
+    >>> net.note = "first try"
+    >>> attributes(net)
+    {'note': 'first try'}
+    """
+    return {name: value for name, value in vars(net).items() if name not in _BOUND}
+
+
 def check_named(be: Backend) -> None:
     """Raise `DeviceError` for a backend that no name selects, for only names can be pickled."""
     if type(select(be.device, be.precision)) is not type(be):
@@ -46,7 +64,8 @@ def check_named(be: Backend) -> None:
 
 def restore(net: Bound, state: dict[str, Any]) -> None:
     """Make `net`, which has nothing yet, the network that `state_of` described."""
-    net.__init__(  # type: ignore[misc]
+    Bound.__init__(  # that of a subclass may take other arguments
+        net,
         state["layer"],
         state["inputs"],
         device=state["device"],

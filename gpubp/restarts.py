@@ -9,6 +9,7 @@ from typing import Any
 from .bound import Bound
 from .errors import InputError, NonFiniteError, whole
 from .history import History
+from .pickling import attributes
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ def check(net: Bound, restarts: Any) -> None:
 
 
 def ensemble(net: Any, restarts: int) -> Any:
-    """Return a network of `restarts` members whose seeds follow that of `net`."""
+    """Return a network of `restarts` members whose seeds follow that of `net`, otherwise as it."""
     seeds = [net.seed + k for k in range(restarts)]
-    together = type(net)(net.layer, net.inputs, device=net.be, seed=seeds)
-    together.steps.tolerant, together.preprocessing = True, net.preprocessing
+    together = type(net).__new__(type(net))
+    Bound.__init__(together, net.layer, net.inputs, device=net.be, seed=seeds)
+    vars(together).update(attributes(net))
+    together.steps.tolerant = True
     with net.be.activate():
         own, drawn = net.state_dict(), together.state_dict()
         for path, array in own.items():

@@ -22,6 +22,8 @@ _OWN: dict[str, type] = {
     if kind not in (Layer, layers.Branches, Initializer)
 }
 _HINT = ": for a layer of your own call gpubp.load(path, layer=...)"
+OWN_LOSS = 200
+"""How many letters of the name of a loss that is not gpubp's a file keeps."""
 _LOSSES = {type(loss).__name__: type(loss) for loss in losses.LOSSES.values()}
 
 
@@ -42,7 +44,8 @@ def describe(thing: Layer | Initializer | Loss) -> dict[str, Any]:
 def describe_loss(loss: Loss | None) -> str | dict[str, Any] | None:
     """Return the name of a loss with its default arguments, or a description of another.
 
-    None for one of another's class. A name can also be read by a gpubp that knows no other form.
+    None for one of another's class, whose name `own_loss` tells. A name can also be read by a
+    gpubp that knows no other form.
 
     >>> import gpubp
     >>> describe_loss(gpubp.Huber()), describe_loss(gpubp.Huber(2.0))
@@ -52,6 +55,21 @@ def describe_loss(loss: Loss | None) -> str | dict[str, Any] | None:
         return None
     by_name = (name for name, known in losses.LOSSES.items() if known == loss)
     return next(by_name, None) or describe(loss)
+
+
+def own_loss(loss: Loss | None) -> str | None:
+    """Return the name of the type of a loss that `describe_loss` does not describe.
+
+    >>> import gpubp
+    >>> class Mine(gpubp.Huber):
+    ...     pass
+    >>> own_loss(Mine()), own_loss(gpubp.Huber()), own_loss(None)
+    ('Mine', None, None)
+    """
+    if loss is None or type(loss) in _LOSSES.values():
+        return None
+    name = type(loss).__name__[:OWN_LOSS]
+    return name if name.isidentifier() else "Loss"
 
 
 def rebuild(described: Mapping[str, Any]) -> Any:

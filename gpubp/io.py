@@ -16,7 +16,7 @@ import numpy as np
 from .backend import Backend
 from .bound import Bound
 from .bounds import check_plain
-from .describe import describe, describe_loss
+from .describe import describe, describe_loss, own_loss
 from .errors import InputError, shown
 from .files import read_tensors, tensor_bytes, write_atomically
 from .headers import parse
@@ -71,6 +71,9 @@ def encode(
         "versions": _versions(),
         "digest": digest(held),
     }
+    # A network that was loaded without its own loss keeps the name.
+    if named := getattr(net, "own_loss", None) if loss is None else own_loss(loss):
+        description["own_loss"] = named
     try:
         text = json.dumps(description, allow_nan=False)
         examine(json.loads(text), held, net.be, net.layer)  # what is written can be read

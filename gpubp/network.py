@@ -65,6 +65,12 @@ class Network(Fitting):
                                  "Preprocessing, or None")  # fmt: skip
         self._preprocessing = given
 
+    own_loss: str | None = None
+    """The type of the loss that a loaded network was trained with, where that is none of gpubp's.
+
+    A file holds its name alone: `gpubp.load(path, loss=...)` takes the loss itself.
+    """
+
     @property
     def classes(self) -> Any:
         """The names of the classes, as the preprocessing has them; None without."""
@@ -122,11 +128,23 @@ class Network(Fitting):
 
     def _classifier(self) -> Loss:
         if self.loss is None:
-            raise InputError("the network has no loss yet: call fit, or set net.loss to one such "
-                             "as gpubp.CrossEntropy()")  # fmt: skip
+            raise InputError(self.lacks_loss("call fit, or set net.loss to one such as "
+                                              "gpubp.CrossEntropy()"))  # fmt: skip
         if not self.loss.classifies:
             raise InputError(f"{type(self.loss).__name__} is no classification loss: use predict")
         return self.loss
+
+    def lacks_loss(self, remedy: str) -> str:
+        """Return what is wrong where a loss is needed and there is none.
+
+        >>> import gpubp
+        >>> gpubp.Network(gpubp.Linear(1), inputs=2).lacks_loss("set net.loss")
+        'the network has no loss yet: set net.loss'
+        """
+        if self.own_loss is None:
+            return f"the network has no loss yet: {remedy}"
+        return (f"the network was trained with {self.own_loss}, a loss of your own: "
+                f"gpubp.load(path, loss={self.own_loss}())")  # fmt: skip
 
     def evaluate(
         self, x: Any, y: Any = None, *, loss: str | Loss | None = None, sample_weight: Any = None
@@ -144,7 +162,7 @@ class Network(Fitting):
         {'loss': 0.0, 'r2': 1.0}
         """
         if loss is None and self.loss is None:
-            raise InputError("evaluate: the network has no loss yet; give loss=")
+            raise InputError(f"evaluate: {self.lacks_loss('give loss=')}")
         chosen = named_loss(loss) if loss is not None else self.loss
         assert chosen is not None
         with self.be.activate():
@@ -156,7 +174,8 @@ class Network(Fitting):
         """Write weights, running state and the description of the layers to one file.
 
         The optimizer's slots are not in it, nor the factor of `ReduceOnPlateau`: a later `fit`
-        begins with fresh ones.
+        begins with fresh ones. A layer or a loss of your own is there by name, not as code: give
+        it to `gpubp.load` again.
         """
         io.save(self, path, self.loss, self.epochs)
 
@@ -177,12 +196,19 @@ class Network(Fitting):
 
 
 def load(
-    path: str | os.PathLike[str], *, device: str | Backend = "cpu", layer: Layer | None = None
+    path: str | os.PathLike[str],
+    *,
+    device: str | Backend = "cpu",
+    layer: Layer | None = None,
+    loss: str | Loss | None = None,
 ) -> Network:
     """Return the network that `Network.save` wrote, on any device.
 
-    `layer` is needed where the network holds a layer of your own. Raises `InputError` for a file
-    that cannot be read or is of another version, and for a backend of another dtype.
+    `layer` is needed where the network holds a layer of your own. Where it was trained with a
+    loss of your own, `loss` is that loss; without it the network predicts, and says whose it
+    lacks where one is needed. A `loss` given takes the place of any in the file. Raises
+    `InputError` for a file that cannot be read or is of another version, for a backend of another
+    dtype, and for a loss that is not for the network's outputs.
 
     >>> import os, tempfile
     >>> import gpubp
@@ -191,6 +217,7 @@ def load(
     >>> gpubp.load(path).n_parameters
     23
     """
+    chosen = None if loss is None else named_loss(loss)
     saved = io.restore(path, device, layer)
     try:
         net = Network(**saved.options)
@@ -201,4 +228,8 @@ def load(
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no network that can be: {error!s:.600}") from error
     net.epochs, net.preprocessing = saved.epochs, saved.preprocessing
+    if chosen is not None:
+        net.loss = chosen
+    elif saved.own_loss is not None:
+        net.own_loss = saved.own_loss
     return net

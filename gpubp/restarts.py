@@ -54,7 +54,7 @@ def check(net: Bound, restarts: Any) -> None:
 def ensemble(net: Any, restarts: int) -> Any:
     """Return a network of `restarts` members whose seeds follow that of `net`, otherwise as it."""
     seeds = [net.seed + k for k in range(restarts)]
-    together = type(net).__new__(type(net))
+    together = object.__new__(type(net))
     Bound.__init__(together, net.layer, net.inputs, device=net.be, seed=seeds)
     vars(together).update(attributes(net))
     together.steps.tolerant = True

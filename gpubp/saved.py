@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from .backend import DTYPES
 from .bound import Bound
 from .bounds import AXES, check_growth
-from .describe import rebuild, rebuild_loss
+from .describe import OWN_LOSS, rebuild, rebuild_loss
 from .errors import InputError, shown
 from .layers import Layer
 from .losses import Loss
@@ -26,6 +26,7 @@ class Saved(NamedTuple):
     updates: int
     frozen: tuple[str, ...]
     loss: Loss | None
+    own_loss: str | None
     epochs: int
     preprocessing: Any
 
@@ -76,6 +77,7 @@ def examine(
         described["updates"],
         tuple(described["frozen"]),
         rebuild_loss(described["loss"]),
+        _named(described.get("own_loss")),
         described["epochs"],
         _prepared(described["preprocessing"]),
     )
@@ -123,6 +125,14 @@ def _check_types(arrays: Mapping[str, Any], dtype: str) -> None:
     for name, array in arrays.items():
         if array.dtype != dtype:
             raise InputError(f"it says {dtype}, and the array {shown(name)} has {array.dtype}")
+
+
+def _named(own_loss: Any) -> str | None:
+    if own_loss is None:
+        return None
+    if isinstance(own_loss, str) and len(own_loss) <= OWN_LOSS and own_loss.isidentifier():
+        return own_loss
+    raise InputError(f"its 'own_loss' is {shown(own_loss)}; expected the name of a class")
 
 
 def _prepared(plain: Any) -> Any:

@@ -231,6 +231,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"layer": {**LINEAR, "W": {"type": "Constant", "value": {"type": "Normal"}}}}, "value",
     ),
     "a loss in a list": ({"loss": [1]}, r"'loss' is \[1\]"),
+    "a loss of one's own in a list": ({"own_loss": ["Mine"]}, r"'own_loss' is \['Mine'\]"),
+    "a loss of one's own that is code": ({"own_loss": "f();x"}, "'own_loss' is 'f"),
+    "a loss of one's own of 10^6 letters": ({"own_loss": "a" * 10**6}, "'own_loss' is 'a"),
     "a preprocessing in a list": ({"preprocessing": [1]}, r"'preprocessing' is \[1\]"),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
@@ -146,11 +147,53 @@ class Huber(gpubp.Loss):
     """A loss that is not gpubp's own, of the name of one."""
 
 
-def test_a_loss_of_ones_own_is_not_written(tmp_path: Path) -> None:
+class Mine(gpubp.CrossEntropy):
+    """A loss for classes that is not gpubp's own."""
+
+
+def test_a_loss_of_ones_own_is_written_by_name_alone(tmp_path: Path) -> None:
     net = gpubp.Network(gpubp.Linear(2), inputs=3)
-    net.loss = Huber()
+    net.loss = Mine()
     net.save(tmp_path / "net")
-    assert gpubp.load(tmp_path / "net").loss is None
+    description, _ = io.read(tmp_path / "net")
+    assert (description["loss"], description["own_loss"]) == (None, "Mine")
+    back = gpubp.load(tmp_path / "net")
+    assert back.loss is None
+    assert np.array_equal(back.predict(X), net.predict(X))
+    told = r"trained with Mine, a loss of your own: gpubp.load\(path, loss=Mine\(\)\)"
+    back.save(tmp_path / "again")  # the name stays
+    for lacking in (back, gpubp.load(tmp_path / "again"), copy.deepcopy(back)):
+        for ask, given in ((lacking.predict_proba, [X]), (lacking.predict_class, [X]),
+                           (lacking.evaluate, [X, np.zeros(5)])):  # fmt: skip
+            with pytest.raises(gpubp.InputError, match=told):
+                ask(*given)
+    back.loss = "cross_entropy"
+    back.save(tmp_path / "again")
+    assert gpubp.load(tmp_path / "again").own_loss is None
+
+
+def test_a_loss_can_be_given_to_load(tmp_path: Path) -> None:
+    net = gpubp.Network(gpubp.Linear(2), inputs=3)
+    for known in (None, Mine(), gpubp.CrossEntropy()):
+        net.loss = known
+        net.save(tmp_path / "net")
+        for given in (Mine(), Huber(), gpubp.losses.Hinge()):
+            back = gpubp.load(tmp_path / "net", loss=given)
+            assert (back.loss, back.own_loss) == (given, None)
+    back = gpubp.load(tmp_path / "net", loss="cross_entropy")
+    assert np.array_equal(back.predict_proba(X), net.predict_proba(X))
+    with pytest.raises(gpubp.InputError, match="nearest: 'cross_entropy'"):
+        gpubp.load(tmp_path / "net", loss="cross_entropie")
+    with pytest.raises(gpubp.InputError, match="class_weight has 3"):
+        gpubp.load(tmp_path / "net", loss=gpubp.CrossEntropy(class_weight=[1, 2, 3]))
+
+
+def test_a_name_of_a_loss_that_can_be_none_is_not_shown(tmp_path: Path) -> None:
+    odd = type("no name; run this", (Mine,), {})
+    net = gpubp.Network(gpubp.Linear(2), inputs=3)
+    net.loss = odd()
+    net.save(tmp_path / "net")
+    assert gpubp.load(tmp_path / "net").own_loss == "Loss"
 
 
 @pytest.mark.parametrize(("dtype", "other"), [("float64", "float32"), ("float32", "float64")])

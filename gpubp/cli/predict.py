@@ -154,6 +154,9 @@ def _check_widths(net: Network) -> None:
     prep = net.preprocessing
     if prep is None:
         return
+    if net.own_loss is not None:
+        raise InputError(f"the model was trained with {net.own_loss}, a loss that is not gpubp's: "
+                         "predict in Python, with gpubp.load(path, loss=...)")  # fmt: skip
     width, outputs = math.prod(net.inputs), net.spec.shape[-1]
     if prep.width != width:
         raise InputError(f"the model's preprocessing makes {prep.width} features; its network "

@@ -82,10 +82,8 @@ def _check_arguments(net: Any, wanted: bool, batch: Any, converters: Any) -> Non
     if not isinstance(net, Network):
         raise InputError(f"the first argument is {net!r}; expected a gpubp.Network")
     if wanted and net.loss is None:
-        raise InputError(
-            "probabilities: the network has no loss yet, which would say what its outputs mean: "
-            "call fit, or set net.loss"
-        )
+        remedy = "call fit, or set net.loss, which says what its outputs mean"
+        raise InputError(f"probabilities: {net.lacks_loss(remedy)}")
     named = isinstance(batch, str) and batch
     if not named and not (whole(batch) and batch > 0):
         raise InputError(

@@ -51,6 +51,20 @@ def test_classes_and_probabilities_in_the_order_of_the_rows(
     assert f"accuracy {share:.4f}" in err
 
 
+class Mine(gpubp.CrossEntropy):
+    """A loss that is not gpubp's own."""
+
+
+def test_a_loss_that_a_file_does_not_hold_is_named(table: Path, model: Path, capsys: Said) -> None:
+    net = gpubp.load(model, loss=Mine())
+    net.save(model)
+    out = table.parent / "out.csv"
+    assert "trained with Mine, a loss that is not gpubp's" in refused(
+        capsys, "predict", model, table, "--out", out
+    )
+    assert not out.exists()
+
+
 def test_the_test_rows_give_the_figure_that_was_reported(table: Path, capsys: Said) -> None:
     columns = flowers()
     for target, figure in (("kind", "accuracy"), ("weight", "rmse")):

@@ -29,6 +29,7 @@ from .torch_state import check, from_torch_state, listed, numbers, stripped
 _RMS_EPS = {"float32": 2.0**-23, "float64": 2.0**-52}  # what nn.RMSNorm takes where none is given
 _RUNNING = {"running_mean", "running_var"}
 _LONE = ("rms_norm", "prelu")
+_PAIR = ("layer_norm",)
 _MOST = 8  # modules without arrays in a row
 
 
@@ -48,22 +49,26 @@ def network_from_torch_state(
     prefix: str = "",
     eps: float | None = None,
     lone_weight: str | None = None,
+    weight_and_bias: str | None = None,
     device: str | Backend = "cpu",
     dtype: str | None = None,
     seed: int = 0,
 ) -> Network:
     """Return the MLP that the `state_dict()` of a flat `nn.Sequential` is of.
 
-    The modules are told by their arrays: Linear, BatchNorm1d, LayerNorm. Where an index is missing
+    The modules are told by their arrays, such as Linear and BatchNorm1d. Where an index is missing
     stood something without arrays: between two Linear layers the `activation`, whose name a state
     does not tell, and perhaps a Dropout, which does nothing in inference; before the first, a
     Flatten or the like. So `0.weight, 2.weight` has an activation at 1, and `0.weight, 1.weight`
     has none. Modules called `fc1`, `fc2`, ... count as Linear layers with an activation between
     each two. Behind the last layer comes `output`. A layer keeps its index, so that
-    `to_torch_state` gives the names that were there.
+    `to_torch_state` gives the names that were there, without the prefix; where they were `fc1`,
+    `fc2`, ..., or those of a module by itself, it gives the names of an `nn.Sequential`.
 
     `eps` is that of the normalisations, by default torch's. A module with nothing but a vector
-    `weight` is, as `lone_weight` says, `"rms_norm"` or `"prelu"`. The `dtype` is float64 where an
+    `weight` is, as `lone_weight` says, `"rms_norm"` or `"prelu"`. One with a vector `bias` as well
+    may be a LayerNorm, and `weight_and_bias="layer_norm"` says that it is: GroupNorm, and
+    BatchNorm1d without running statistics, have the same arrays. The `dtype` is float64 where an
     array is, else float32. `prefix` is cut off the names, see `from_torch_state`.
 
     Raises `InputError` where the structure cannot be told for certain, such as for a gap on both
@@ -72,7 +77,8 @@ def network_from_torch_state(
     >>> import gpubp
     >>> from gpubp.interchange import to_torch_state
     >>> net = gpubp.Network(gpubp.MLP([4], 2, "tanh", norm="layer"), inputs=3)
-    >>> same = network_from_torch_state(to_torch_state(net), activation="tanh")
+    >>> state = to_torch_state(net)
+    >>> same = network_from_torch_state(state, activation="tanh", weight_and_bias="layer_norm")
     >>> [type(layer).__name__ for layer in same.layer.layers]
     ['Linear', 'LayerNorm', 'Activation', 'Linear']
     >>> bool((same.predict([[1.0, 2.0, 3.0]]) == net.predict([[1.0, 2.0, 3.0]])).all())
@@ -82,6 +88,8 @@ def network_from_torch_state(
         named("activation", name, ACTIVATIONS)
     if lone_weight not in (None, *_LONE):
         raise InputError(f"lone_weight is {lone_weight!r}; expected 'rms_norm' or 'prelu'")
+    if weight_and_bias not in (None, *_PAIR):
+        raise InputError(f"weight_and_bias is {weight_and_bias!r}; expected 'layer_norm'")
     given, others = stripped(state, prefix)
     if others:
         raise InputError(f"the names {listed(others)} do not begin with the prefix {prefix!r}")
@@ -92,7 +100,8 @@ def network_from_torch_state(
     for name, array in arrays.items():
         check(be, array, name, counter=name.endswith(COUNTER))
     modules = _modules(arrays)
-    made = [_layer(module, eps, be.precision, lone_weight) for module in modules]
+    told = lone_weight, weight_and_bias
+    made = [_layer(module, eps, be.precision, *told) for module in modules]
     width = _chain(modules, made)
     layers = _with_gaps(modules, made, activation)
     layers += [Activation(output)] * (output != "identity")
@@ -138,7 +147,9 @@ def _modules(arrays: Mapping[str, Any]) -> list[_Module]:
     return [module._replace(place=2 * i) for i, module in enumerate(numbered)]
 
 
-def _layer(module: _Module, eps: float | None, precision: str, lone: str | None) -> Layer:
+def _layer(
+    module: _Module, eps: float | None, precision: str, lone: str | None, pair: str | None
+) -> Layer:
     arrays = {name: a for name, a in module.arrays.items() if name != COUNTER}
     names, ranks = arrays.keys(), {name: np.ndim(a) for name, a in arrays.items()}
     weight: Any = arrays.get("weight")
@@ -149,7 +160,7 @@ def _layer(module: _Module, eps: float | None, precision: str, lone: str | None)
         if names in (_RUNNING, {"weight", "bias", *_RUNNING}):
             return BatchNorm(eps=usual, affine=weight is not None)
         if names == {"weight", "bias"}:
-            return LayerNorm(eps=usual)
+            return _pair(module, weight, usual, pair)
         if names == {"weight"}:
             return _lone(module, weight, _RMS_EPS[precision] if eps is None else eps, lone)
     shapes = ", ".join(f"{name} {np.shape(a)}" for name, a in arrays.items())
@@ -166,6 +177,16 @@ def _lone(module: _Module, weight: Any, eps: float, lone: str | None) -> Layer:
             "PReLU, too: say which by lone_weight='rms_norm' or 'prelu'"
         )
     return RMSNorm(eps=eps) if lone == "rms_norm" else PReLU(shared=len(weight) == 1)
+
+
+def _pair(module: _Module, weight: Any, eps: float, pair: str | None) -> Layer:
+    if pair is None:
+        raise InputError(
+            f"{module.name} holds a weight and a bias of shape {weight.shape}, which LayerNorm "
+            "has, and GroupNorm and a BatchNorm1d without running statistics, too: if it is a "
+            f"LayerNorm, say so by weight_and_bias='layer_norm'; else {_REMEDY}"
+        )
+    return LayerNorm(eps=eps)
 
 
 def _chain(modules: Sequence[_Module], layers: Sequence[Layer]) -> int:

@@ -46,7 +46,8 @@ def _read(data: bytes) -> None:
         for strict in (True, False):
             _into_a_network(path, strict)
         try:
-            net = network_from_torch_state(read_torch_file(path), activation="relu")
+            state = read_torch_file(path)
+            net = network_from_torch_state(state, activation="relu", weight_and_bias="layer_norm")
         except InputError:
             return
         if net.n_parameters > len(data):

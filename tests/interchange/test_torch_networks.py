@@ -58,7 +58,9 @@ def test_the_network_computes_what_the_module_does(what: str, prefix: str, dtype
         module(torch.tensor(X, dtype=getattr(torch, dtype)))  # the norms have seen something
         expected = module.eval()(torch.tensor(X, dtype=getattr(torch, dtype))).numpy()
     state = module.state_dict(prefix=prefix)
-    net = network_from_torch_state(dict(sorted(state.items())), activation="tanh", prefix=prefix)
+    net = network_from_torch_state(
+        dict(sorted(state.items())), activation="tanh", prefix=prefix, weight_and_bias="layer_norm"
+    )
     assert (net.be.precision, net.inputs) == (dtype, (3,))
     y = net.predict(X)
     assert np.abs(y - expected).max() < (1e-12 if dtype == "float64" else 1e-5)
@@ -115,7 +117,9 @@ def test_eps_is_torchs_unless_it_is_given() -> None:
     torch = require("torch")
     for norm in (torch.nn.LayerNorm, torch.nn.BatchNorm1d):
         module = torch.nn.Sequential(torch.nn.Linear(3, 4), norm(4, eps=0.5)).double().eval()
-        net = network_from_torch_state(module.state_dict(), activation="relu", eps=0.5)
+        net = network_from_torch_state(
+            module.state_dict(), activation="relu", eps=0.5, weight_and_bias="layer_norm"
+        )
         expected = module(torch.tensor(X)).detach().numpy()
         assert np.abs(net.predict(X) - expected).max() < 1e-12
 
@@ -163,7 +167,29 @@ REFUSED: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("state", "told"), REFUSED)
 def test_what_is_not_told_for_certain_is_refused(state: Any, told: str) -> None:
     with pytest.raises(gpubp.InputError, match=told):
+        network_from_torch_state(state, activation="relu", weight_and_bias="layer_norm")
+
+
+@pytest.mark.parametrize("kind", ["LayerNorm", "GroupNorm", "BatchNorm1d"])
+def test_what_a_weight_and_a_bias_are_has_to_be_told(kind: str) -> None:
+    """LayerNorm, but also what gives other numbers of the same arrays."""
+    nn = require("torch").nn
+    given: dict[str, Any] = {"LayerNorm": (4,), "GroupNorm": (2, 4), "BatchNorm1d": (4,)}
+    how = {"track_running_stats": False} if kind == "BatchNorm1d" else {}
+    norm = getattr(nn, kind)(*given[kind], **how)
+    state = nn.Sequential(nn.Linear(3, 4), norm, nn.Linear(4, 2)).state_dict()
+    with pytest.raises(gpubp.InputError, match=r"^1 holds .*weight_and_bias='layer_norm'; else"):
         network_from_torch_state(state, activation="relu")
+
+
+def test_names_that_are_not_those_of_a_sequence_become_so() -> None:
+    for state in ({"fc1.weight": w(4, 3), "fc2.weight": w(2, 4)},
+                  {"m.0.weight": w(4, 3), "m.2.weight": w(2, 4)}):  # fmt: skip
+        prefix = "m." if "m.0.weight" in state else ""
+        net = network_from_torch_state(state, activation="relu", prefix=prefix)
+        assert set(to_torch_state(net)) == {"0.weight", "2.weight"}
+    net = network_from_torch_state({"weight": w(4, 3)}, activation="relu")
+    assert set(to_torch_state(net)) == {"0.weight"}
 
 
 @pytest.mark.parametrize(
@@ -172,6 +198,8 @@ def test_what_is_not_told_for_certain_is_refused(state: Any, told: str) -> None:
         ({"activation": "rellu"}, "nearest: 'relu'"),
         ({"output": "softmaxx"}, "unknown activation"),
         ({"lone_weight": "norm"}, "lone_weight is 'norm'"),
+        ({"weight_and_bias": "norm"}, "weight_and_bias is 'norm'"),
+        ({"weight_and_bias": None}, "1 holds a weight and a bias of shape"),
         ({"prefix": "model."}, "do not begin with the prefix 'model.'"),
         ({"dtype": "float16"}, "unknown dtype"),
         ({"eps": -1.0}, "eps is -1.0"),
@@ -180,6 +208,7 @@ def test_what_is_not_told_for_certain_is_refused(state: Any, told: str) -> None:
 )
 def test_arguments_are_looked_at(how: dict[str, Any], told: str) -> None:
     state = {"0.weight": w(4, 3), **LN, "3.weight": w(2, 4)}
-    network_from_torch_state(state, activation="relu")
+    sound = {"activation": "relu", "weight_and_bias": "layer_norm"}
+    network_from_torch_state(state, **sound)
     with pytest.raises(gpubp.InputError, match=told):
-        network_from_torch_state(state, **{"activation": "relu"} | how)
+        network_from_torch_state(state, **sound | how)

@@ -18,48 +18,113 @@ _NUMPY = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
+_KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a pipe, which can be read only once",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 _STEM = 100  # bytes of a name in that of its temporary file: the least limit in use is 143
 
 
-@contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a file; hand out it and its size in bytes.
+def faults() -> tuple[type[Exception], ...]:
+    """Return what the standard library and NumPy raise for a file that is not what it should be.
 
-    Raises `InputError` for what is no regular file (one of a pipe would wait for its writer),
-    what cannot be read, and what another process changed in the meantime.
+    >>> UnicodeDecodeError in faults(), issubclass(UnicodeDecodeError, faults())
+    (False, True)
+    """
+    import csv  # on use: most programs that import gpubp read no table
+    import struct
+    import zlib
 
-    >>> with reading("no-such-file") as (file, size):
-    ...     pass
+    return (OSError, EOFError, ValueError, OverflowError, MemoryError, RecursionError,
+            csv.Error, struct.error, zlib.error)  # fmt: skip
+
+
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as text; `InputError` unless it can be one.
+
+    >>> checked_path(3)
     Traceback (most recent call last):
-    gpubp.errors.InputError: there is no file no-such-file
+    gpubp.errors.InputError: a path is 3; expected text or a pathlib.Path
     """
     try:
-        with os.fdopen(_open(path), "rb") as file:
-            before = os.fstat(file.fileno())
-            yield file, before.st_size
-            after = os.fstat(file.fileno())
-    except MemoryError as error:
-        raise InputError(f"cannot read {path}: it does not fit into memory") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise InputError(f"{path} was changed while it was read; read it again")
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InputError(f"a path is {path!r}; expected text or a pathlib.Path")
+    return text
 
 
-def _open(path: str | os.PathLike[str]) -> int:
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; `InputError` for all that goes wrong until it is closed.
+
+    A file whose size or time changed meanwhile is refused: half of it may be old.
+
+    >>> with opened("no-such-file.csv") as file:
+    ...     pass
+    Traceback (most recent call last):
+    gpubp.errors.InputError: there is no file no-such-file.csv
+    """
+    path = checked_path(path)
+    with _open(path) as file:
+        before = os.fstat(file.fileno())
+        try:
+            yield file
+        except InputError as error:
+            _check_unchanged(path, file, before, error)
+            raise
+        except faults() as error:
+            _check_unchanged(path, file, before, error)
+            raise InputError(f"{path} cannot be read: {_why(error)}") from error
+        _check_unchanged(path, file, before, None)
+
+
+def _open(path: str) -> BinaryIO:
+    # Without O_NONBLOCK, opening a pipe waits until somebody writes to it.
     flags = ("O_NONBLOCK", "O_BINARY", "O_CLOEXEC", "O_NOCTTY")  # not all systems have them
     try:
+        _check_regular(path, os.stat(path))
         handle = os.open(path, sum((getattr(os, name, 0) for name in flags), os.O_RDONLY))
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}") from error
-    except (TypeError, ValueError) as error:
-        raise InputError(f"cannot read {path!r}: {error}") from error
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {_why(error)}") from error
+    try:
+        _check_regular(path, os.fstat(handle))  # what was there before may be gone
+        return os.fdopen(handle, "rb")
+    except InputError:
         os.close(handle)
-        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise InputError(f"cannot read {path}: it is {what}")
-    return handle
+        raise
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kinds = (name for is_kind, name in _KINDS.items() if is_kind(status.st_mode))
+        raise InputError(f"{path} is {next(kinds, 'none')}; expected a regular file")
+
+
+def _check_unchanged(
+    path: str, file: BinaryIO, before: os.stat_result, error: Exception | None
+) -> None:
+    after = os.fstat(file.fileno())
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise _changed(path) from error
+
+
+def _changed(path: Any) -> InputError:
+    return InputError(f"{path} changed while it was read; read it when it is complete")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def read_tensors(
@@ -80,13 +145,14 @@ def read_tensors(
     ({'by': 'me'}, {'W': array([[1., 0.],
            [0., 1.]])})
     """
-    with reading(path) as (file, size):
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
         header, metadata, entries = read_header(path, file, size)
         for name, entry in entries.items():
             _refuse_type(path, name, entry, widen)
         data = header + file.read(size - len(header) + 1)
         if len(data) != size:
-            raise InputError(f"{path} was changed while it was read; read it again")
+            raise _changed(path)
         return metadata, _arrays(path, data, widen)
 
 

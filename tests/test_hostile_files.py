@@ -168,14 +168,14 @@ def test_weights_that_are_no_numbers(tmp_path: Path, value: float) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.symlink(tmp_path / "loop", tmp_path / "loop")
-    told = {tmp_path: "it is a folder", tmp_path / "none": "there is no file",
-            tmp_path / "loop": "cannot read"}  # fmt: skip
+    told = {tmp_path: "is a folder", tmp_path / "none": "there is no file",
+            tmp_path / "loop": "cannot be read"}  # fmt: skip
     for path, what in told.items():
         with pytest.raises(gpubp.InputError, match=what) as caught:
             gpubp.load(path)
         assert str(path) in str(caught.value)
-    for wrong in (None, 3, "a\0b", ["net"]):
-        with pytest.raises(gpubp.InputError, match="cannot read"):
+    for wrong in (None, 3, "", b"net", "a\0b", ["net"]):
+        with pytest.raises(gpubp.InputError, match=r"a path is .*; expected text"):
             gpubp.load(wrong)  # type: ignore[arg-type]
 
 
@@ -183,7 +183,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("no pipes with names here")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(gpubp.InputError, match="it is no regular file"):
+    with pytest.raises(gpubp.InputError, match=r"^[^ ]*pipe is a pipe.*; expected a regular file"):
         gpubp.load(tmp_path / "pipe")
 
 
@@ -191,7 +191,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_device_is_no_file(name: str) -> None:
     if not os.path.exists(name):
         pytest.skip(f"no {name} here")
-    with pytest.raises(gpubp.InputError, match="it is no regular file"):
+    with pytest.raises(gpubp.InputError, match=f"{name} is a device; expected a regular"):
         gpubp.load(name)
 
 
@@ -207,7 +207,24 @@ def test_a_file_that_may_not_be_read(
         raise error
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(gpubp.InputError, match=f"cannot read .*net: {error.strerror}"):
+    with pytest.raises(gpubp.InputError, match=f"net cannot be read: {error.strerror}"):
+        gpubp.load(tmp_path / "net")
+
+
+@pytest.mark.parametrize(
+    "fault", [MemoryError(), EOFError("short"), OverflowError("large"), RecursionError("deep")]
+)
+def test_faults_of_a_machine_are_errors_of_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    (tmp_path / "net").write_bytes(model(*good()))
+
+    def fail(*_: Any) -> Any:
+        raise fault
+
+    monkeypatch.setattr(files, "read_header", fail)
+    told = str(fault) or "it does not fit into memory"
+    with pytest.raises(gpubp.InputError, match=f"net cannot be read: {told}"):
         gpubp.load(tmp_path / "net")
 
 
@@ -228,7 +245,7 @@ def test_a_file_that_changes_while_it_is_read(
         return found
 
     monkeypatch.setattr(files, "read_header", change)
-    with pytest.raises(gpubp.InputError, match="was changed while it was read"):
+    with pytest.raises(gpubp.InputError, match="net changed while it was read"):
         gpubp.load(path)
 
 

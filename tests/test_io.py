@@ -286,7 +286,7 @@ def test_bytes_that_are_no_model(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(gpubp.InputError, match="it is a folder"):
+    with pytest.raises(gpubp.InputError, match=r"^[^ ]* is a folder; expected a regular file$"):
         gpubp.load(tmp_path)
 
 

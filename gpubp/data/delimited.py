@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 
 from ..errors import InputError
+from ..files import checked_path, opened
 from . import arrow_rows, csv_rows
 from .arrow_rows import Doubtful
 from .columns import Column, forced
-from .files import checked_path, opened
 from .header import Header, header
 from .limits import check_size, quarter
 from .table import Table

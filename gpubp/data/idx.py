@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import InputError
-from .files import checked_path, opened
+from ..files import checked_path, opened
 from .npy_header import Header
 from .stored_arrays import filled, mapped, paired
 from .table import Arrays

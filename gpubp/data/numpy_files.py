@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import InputError, nearest
-from .files import checked_path, opened
+from ..files import checked_path, opened
 from .limits import check_size, quarter
 from .npy_header import Header, read_header
 from .stored_arrays import filled, mapped, paired

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import InputError
+from ..files import checked_path, faults, opened
 from .arrow_values import filled
 from .columns import Column, check_names, forced, listed
-from .files import FAULTS, checked_path, opened
 from .limits import COLUMNS, check_size, quarter
 from .table import Table
 from .texts import Texts
@@ -43,7 +43,7 @@ def read_parquet(
         pyarrow = _pyarrow(name)
         try:
             return _table(file, name, text, numeric)
-        except (pyarrow.ArrowException, *FAULTS, KeyError, IndexError, TypeError) as error:
+        except (pyarrow.ArrowException, *faults(), KeyError, IndexError, TypeError) as error:
             if isinstance(error, InputError):
                 raise
             why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__

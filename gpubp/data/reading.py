@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 
 from ..errors import InputError
+from ..files import checked_path
 from .columns import listed
 from .delimited import read_delimited
-from .files import checked_path
 from .idx import is_idx, read_idx
 from .numpy_files import Target, read_npy, read_npz
 from .parquet import read_parquet

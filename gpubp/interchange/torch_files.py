@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..errors import InputError
-from ..files import read_tensors, reading, tensor_bytes, write_atomically
+from ..files import opened, read_tensors, tensor_bytes, write_atomically
 from ..network import Network
 from .torch_state import from_torch_state, to_torch_state
 
@@ -77,7 +77,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _is_pickled(path: str | os.PathLike[str]) -> bool:
     try:
-        with reading(path) as (file, _):
+        with opened(path) as file:
             return file.read(8).startswith(_PICKLED)
     except InputError:
         return False

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import gpubp.data
-from gpubp.data import Arrays, Table, files, limits, read
+from gpubp import files
+from gpubp.data import Arrays, Table, limits, read
 from gpubp.errors import InputError
 from tests.conftest import require
 
@@ -180,6 +181,12 @@ def test_faults_of_a_machine_are_errors_of_the_library(tmp_path: Path, fault: Ex
     path = put(tmp_path, "d.csv")
     with pytest.raises(InputError, match=r"d\.csv cannot be read"), files.opened(path):
         raise fault
+
+
+def test_memory_that_does_not_suffice_is_told(tmp_path: Path) -> None:
+    path = put(tmp_path, "d.csv")
+    with pytest.raises(InputError, match="it does not fit into memory"), files.opened(path):
+        raise MemoryError
 
 
 def test_the_file_is_closed(tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ from .bound import Bound
 from .bounds import check_plain
 from .describe import describe, describe_loss, own_loss
 from .errors import InputError, shown
-from .files import read_tensors, tensor_bytes, write_atomically
+from .files import write_atomically
 from .headers import parse
 from .layers import Layer
 from .losses import Loss
 from .saved import PATHS as PATHS
 from .saved import Saved, examine
+from .tensors import read_tensors, tensor_bytes
 from .version import __version__
 
 FORMAT = 2

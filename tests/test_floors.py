@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     | {"linesearch"},
     {"backend", "program.formula"},
     {"storage", "run", "inputs", "seeds", "arrays", "groups", "categories"}
-    | {"files", "headers", "source"},
+    | {"files", "headers", "source", "tensors"},
     {"layers.*", "losses.*", "optimizers.*"},
     {"diagnosis", "data.*", "slots", "describe", "bounds"},
     {"updates"},

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import gpubp
-from gpubp import files, headers
+from gpubp import headers, tensors
 from tests.hostile import apart, changed, empty, entry, good, model, raw, refused
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -222,7 +222,7 @@ def test_faults_of_a_machine_are_errors_of_the_library(
     def fail(*_: Any) -> Any:
         raise fault
 
-    monkeypatch.setattr(files, "read_header", fail)
+    monkeypatch.setattr(tensors, "read_header", fail)
     told = str(fault) or "it does not fit into memory"
     with pytest.raises(gpubp.InputError, match=f"net cannot be read: {told}"):
         gpubp.load(tmp_path / "net")
@@ -244,7 +244,7 @@ def test_a_file_that_changes_while_it_is_read(
             os.truncate(path, path.stat().st_size + (100 if what == "longer" else -1))
         return found
 
-    monkeypatch.setattr(files, "read_header", change)
+    monkeypatch.setattr(tensors, "read_header", change)
     with pytest.raises(gpubp.InputError, match="net changed while it was read"):
         gpubp.load(path)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gpubp
-from gpubp import bounds, files, io
+from gpubp import bounds, files, io, tensors
 from gpubp.data import Preprocessing, Table
 from tests.hostile import entry, good, model, packed, raw, refused
 
@@ -24,8 +24,8 @@ def test_tensors_of_all_types_come_back(tmp_path: Path) -> None:
     types = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", ">f4", ">i8"]
     arrays = {name: (rng.normal(size=(2, 3)) * 9).astype(name) for name in types}
     arrays |= {"number": np.float32(3.0), "none": np.zeros((0, 2)), "turned": arrays["f8"].T}
-    files.write_atomically(tmp_path / "a", files.tensor_bytes(arrays, {"by": "é\n"}))
-    metadata, back = files.read_tensors(tmp_path / "a")
+    files.write_atomically(tmp_path / "a", tensors.tensor_bytes(arrays, {"by": "é\n"}))
+    metadata, back = tensors.read_tensors(tmp_path / "a")
     assert metadata == {"by": "é\n"}
     assert back.keys() == arrays.keys()
     for name, array in arrays.items():
@@ -40,12 +40,12 @@ def test_floats_of_16_bits_are_widened_exactly(tmp_path: Path) -> None:
     small = np.asarray([0.1, 65504.0, 6e-8], "<f2")
     header = {"b": entry([2, 4], 0, 16, "BF16"), "h": entry([3], 16, 22, "F16")}
     (tmp_path / "a").write_bytes(raw(header, halves.tobytes() + small.tobytes()))
-    _, back = files.read_tensors(tmp_path / "a", widen=True)
+    _, back = tensors.read_tensors(tmp_path / "a", widen=True)
     assert back["b"].dtype == back["h"].dtype == np.float32
     assert back["b"].tobytes() == exact.tobytes()
     assert np.array_equal(back["h"], small.astype("f4"))
     with pytest.raises(gpubp.InputError, match="'b' has dtype BF16"):
-        files.read_tensors(tmp_path / "a")
+        tensors.read_tensors(tmp_path / "a")
 
 
 def test_both_readers_of_a_header_agree(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_both_readers_of_a_header_agree(tmp_path: Path) -> None:
 
     entries, data = packed(good()[1])
     (tmp_path / "a").write_bytes(raw(entries, data))
-    theirs, (_, ours) = load(raw(entries, data)), files.read_tensors(tmp_path / "a")
+    theirs, (_, ours) = load(raw(entries, data)), tensors.read_tensors(tmp_path / "a")
     assert {n: a.tobytes() for n, a in theirs.items()} == {n: a.tobytes() for n, a in ours.items()}
 
 

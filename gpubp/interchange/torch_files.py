@@ -6,8 +6,9 @@ import os
 from typing import Any
 
 from ..errors import InputError
-from ..files import opened, read_tensors, tensor_bytes, write_atomically
+from ..files import opened, write_atomically
 from ..network import Network
+from ..tensors import read_tensors, tensor_bytes
 from .torch_state import from_torch_state, to_torch_state
 
 _PICKLED = (b"PK\x03\x04", b"\x80")

@@ -10,13 +10,13 @@ import numpy as np
 
 import gpubp
 from gpubp.errors import InputError
-from gpubp.files import tensor_bytes
 from gpubp.interchange import (
     from_torch_file,
     network_from_torch_state,
     read_torch_file,
     to_torch_state,
 )
+from gpubp.tensors import tensor_bytes
 
 _LAYER = gpubp.Sequential(
     gpubp.Linear(3), gpubp.layers.BatchNorm(), gpubp.Activation("tanh"), gpubp.Linear(2)

@@ -15,6 +15,7 @@ import gpubp
 from gpubp import layers
 from gpubp.activations import ACTIVATIONS, sigmoid
 from gpubp.check.examples import examples
+from gpubp.data import Preprocessing
 from gpubp.interchange import to_onnx
 from tests.conftest import require
 from tests.random_interchange import CLOSE, run
@@ -170,11 +171,7 @@ def test_what_a_model_says_of_itself() -> None:
 
 def test_class_names_are_told() -> None:
     net = gpubp.Network(gpubp.MLP([5], 2), inputs=3)
-
-    class Preprocessing:
-        classes = ("no", "yes")
-
-    net.preprocessing = Preprocessing()
+    net.preprocessing = Preprocessing.fit((np.zeros((2, 3)), ["no", "yes"]))
     model = require("onnx").load_from_string(to_onnx(net))
     (told,) = model.metadata_props
     assert (told.key, json.loads(told.value)) == ("classes", ["no", "yes"])

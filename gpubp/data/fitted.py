@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ..errors import InputError, shown, whole
 from . import outcomes, raw, statistics
 from .chosen import row
+from .decimal_commas import comma
 from .encoders import Categorical, Numeric, Pixels, Standardised
 from .outcomes import Classes, Numbers
 from .table import Table
@@ -88,11 +90,30 @@ def _column(
     counts: dict[str, int] = {}
     for text in texts.tolist():
         counts[text] = counts.get(text, 0) + 1
+    refuse_commas(table, name, counts)
     if len(counts) > limit or (len(counts) > outcomes.FEW and len(counts) > _MOSTLY * len(texts)):
         raise InputError(_too_many(where, name, counts, len(texts), limit))
     categories = tuple(sorted(counts))
     most = None if impute is None else max(categories, key=counts.__getitem__)
     return Categorical(name, categories, most)
+
+
+def refuse_commas(table: Table, name: str, counts: Mapping[str, int]) -> None:
+    """Raise `InputError` for texts that are numbers with decimal commas, unless they are to be.
+
+    >>> refuse_commas(Table({}), "a", {"1,5": 1, "2": 1})
+    Traceback (most recent call last):
+    gpubp.errors.InputError: the table: column 'a' holds numbers with decimal commas, such as \
+'1,5'; read it with decimal=',', or save it with points; for categories name it in text=['a'] \
+(--text a)
+    """
+    found = None if name in table.texts else comma(counts)
+    if found is not None:
+        raise InputError(
+            f"{table.source}: column {name!r} holds numbers with decimal commas, such as {found!r};"
+            " read it with decimal=',', or save it with points; for categories name it in "
+            f"text=[{name!r}] (--text {name})"
+        )
 
 
 def _too_many(where: str, name: str, counts: dict[str, int], n: int, limit: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -107,6 +108,9 @@ class Preprocessing:
             raise InputError(f"{data.source}: x has {len(x)} rows and y {held}; expected a target "
                              "for each")  # fmt: skip
         some = y if rows is None else y[rows]
+        if table is not None and some.dtype.kind == "O":
+            texts = Counter(entry for entry in some.tolist() if isinstance(entry, str))
+            fitted.refuse_commas(table, str(target), texts)
         return cls(inputs, fitted.outputs_of(str(target), some, where, task, centre, called))
 
     # -- features ------------------------------------------------------------------------------

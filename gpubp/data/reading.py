@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..files import checked_path
 from .columns import listed
 from .delimited import read_delimited
@@ -34,13 +35,14 @@ def read(
     delimiter: str | None = None,
     text: Iterable[str] = (),
     numeric: Iterable[str] = (),
+    decimal: str = ".",
 ) -> Table | Arrays:
     """Return what a file or a folder holds: a table with named columns, or arrays.
 
     - .csv, .tsv, .txt (also .gz) and .parquet, .pq (with pyarrow) are tables. `encoding` and
       `delimiter` (of , ; tab | the one that the header shows) are for text; `text` and `numeric`
-      name columns that are so whatever they look like. `target` chooses nothing here: the caller
-      takes a column.
+      name columns that are so whatever they look like. `decimal=","` is for text whose numbers
+      are written 1,5. `target` chooses nothing here: the caller takes a column.
     - .npy is one array, mapped; `target` is a column by number (-1 is the last) or another file.
     - .npz holds x and y, x_train, y_train, x_test and y_test, or data and target; `target` names
       another array of targets.
@@ -59,15 +61,25 @@ def read(
     """
     name = checked_path(path)
     text, numeric = listed("text", text), listed("numeric", numeric)
+    if decimal not in (".", ","):
+        raise InputError(f"decimal is {shown(decimal)}; expected '.' or ','")
     lower = name.lower()
     if lower.endswith(_TEXT) and not os.path.isdir(name):
         if delimiter is None and lower.endswith((".tsv", ".tsv.gz")):
             delimiter = "\t"
-        return read_delimited(name, encoding, delimiter, text, numeric)
+        if decimal == ",":
+            from .decimal_commas import read_with_commas
+
+            table = read_with_commas(name, encoding, delimiter, text, numeric)
+        else:
+            table = read_delimited(name, encoding, delimiter, text, numeric)
+        return replace(table, texts=frozenset(text))
+    if decimal == ",":
+        raise InputError(f"{name} is no text with numbers in it; leave decimal away")
     if delimiter is not None:
         raise InputError(f"{name} is no text with a delimiter; leave delimiter away")
     if lower.endswith(_PARQUET) and not os.path.isdir(name):
-        return read_parquet(name, text, numeric)
+        return replace(read_parquet(name, text, numeric), texts=frozenset(text))
     if text or numeric:
         raise InputError(f"{name} has no named columns; leave text and numeric away")
     return _arrays(name, lower, target)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..errors import InputError, nearest, shown
@@ -18,7 +18,8 @@ class Table:
     A column is a NumPy array `(n,)`: float64 where every entry is a number, with NaN for what is
     missing, otherwise of dtype object, with texts and None for what is missing. Row r of a table
     is called row r + 1 in messages, as its reader counts, a header not counted; of rows that were
-    chosen `numbers` says which they were.
+    chosen `numbers` says which they were. `texts` names columns that are texts because somebody
+    said so, even if they look like numbers.
 
     >>> import numpy as np
     >>> table = Table({"age": np.asarray([31.0, np.nan]), "town": np.asarray(["Ulm", None])}, "a")
@@ -29,6 +30,7 @@ class Table:
     columns: Mapping[str, Any]
     source: str = "the table"
     numbers: Any = field(default=None, repr=False, compare=False)
+    texts: Collection[str] = ()
 
     def __post_init__(self) -> None:
         columns = {n: array(c, f"{self.source}: column {n!r}") for n, c in self.columns.items()}
@@ -58,7 +60,7 @@ class Table:
         """
         at = chosen(rows, len(self), f"{self.source}: rows")
         columns = {name: column[at] for name, column in self.columns.items()}
-        return Table(columns, self.source, numbers_of(self.numbers, at))
+        return replace(self, columns=columns, numbers=numbers_of(self.numbers, at))
 
     def only(self, names: Iterable[str]) -> Table:
         """Return these columns.
@@ -67,7 +69,7 @@ class Table:
         >>> list(Table({"a": np.zeros(1), "b": np.zeros(1)}).only(["b"]).columns)
         ['b']
         """
-        return Table({name: self[name] for name in names}, self.source, self.numbers)
+        return replace(self, columns={name: self[name] for name in names})
 
     def without(self, *names: str) -> Table:
         """Return the other columns.
@@ -77,7 +79,7 @@ class Table:
         ['b']
         """
         left = {name: column for name, column in self.columns.items() if name not in names}
-        return Table(left, self.source, self.numbers)
+        return replace(self, columns=left)
 
 
 class Arrays(NamedTuple):

@@ -13,6 +13,7 @@ import pytest
 
 import gpubp
 from gpubp.backends.standard import StandardBackend
+from gpubp.data import Preprocessing
 from gpubp.pickling import attributes
 from tests.conftest import require
 
@@ -80,7 +81,7 @@ def test_a_subclass_comes_back_with_its_attributes(copied: Any) -> None:
 
 def test_restarts_take_a_subclass_with_its_attributes() -> None:
     net = Sub(2)
-    net.preprocessing = Kept()
+    net.preprocessing = Preprocessing.fit((X, Y))
     net.fit(X, Y, epochs=2, restarts=3, keep="all", **OPTIONS)
     assert net.restarts is not None
     together = net.restarts.networks
@@ -89,10 +90,6 @@ def test_restarts_take_a_subclass_with_its_attributes() -> None:
     assert together.preprocessing is net.preprocessing
     best = net.restarts.best
     assert np.array_equal(together.predict(X)[best], net.predict(X))
-
-
-class Kept:
-    """What stands for a preprocessing."""
 
 
 def test_what_is_bound_to_a_device_is_known_by_name() -> None:

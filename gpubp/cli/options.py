@@ -25,6 +25,7 @@ def add_reading(parser: Any) -> None:
     parser.add_argument(
         "--delimiter", metavar="CHARACTER", help="of a file of text; seen from its first line"
     )
+    parser.add_argument("--decimal", choices=[".", ","], default=".", help="of a file of text")
 
 
 def add_device(parser: Any) -> None:

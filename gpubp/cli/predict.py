@@ -103,7 +103,9 @@ def _read(given: argparse.Namespace, prep: Preprocessing | None) -> Table | Arra
 
 def _read_file(given: argparse.Namespace, prep: Preprocessing | None) -> Table | Arrays:
     """Return what a file or folder holds, its columns read as they were in training."""
-    how: dict[str, Any] = {"encoding": given.encoding, "delimiter": given.delimiter}
+    how: dict[str, Any] = {
+        "encoding": given.encoding, "delimiter": given.delimiter, "decimal": given.decimal,
+    }  # fmt: skip
     if prep is None or not isinstance(prep.inputs, tuple):
         return read_data(given.data, target=given.target, **how)
     how |= {"text": prep.column_names(Categorical), "numeric": prep.column_names(Numeric)}

@@ -100,7 +100,7 @@ def read(given: argparse.Namespace) -> Table | Arrays:
                          f"{nearest(given.data, [DIGITS])}")  # fmt: skip
     raw = read_data(
         given.data, target=given.target, encoding=given.encoding,
-        delimiter=given.delimiter, text=options.names(given.text),
+        delimiter=given.delimiter, decimal=given.decimal, text=options.names(given.text),
         numeric=options.names(given.numeric),
     )  # fmt: skip
     dropped = options.names(given.drop)

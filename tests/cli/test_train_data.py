@@ -302,3 +302,18 @@ def test_data_that_are_not_there(tmp_path: Path, capsys: Said) -> None:
     assert "--task is for data from a file" in refused(
         capsys, "train", "digits", "--task", "regression"
     )
+
+
+def test_decimal_commas(tmp_path: Path, capsys: Said) -> None:
+    path = tmp_path / "german.csv"
+    rows = [f"{i % 7},5;{i % 5},25;{2 * (i % 7) - i % 5},75" for i in range(60)]
+    path.write_text("\n".join(["a;b;c", *rows, ""]))
+    assert "decimal comma" in refused(capsys, "train", path, "--target", "c")
+    model = tmp_path / "german.safetensors"
+    given = (path, "--decimal", ",")
+    told, _ = command(capsys, "train", *given, "--target", "c", *QUICK, "--save", model)
+    assert told["kind"] == "regression"
+    assert told["test_r2"] > 0.9
+    out = tmp_path / "out.csv"
+    told, _ = command(capsys, "predict", model, *given, "--out", out)
+    assert told["r2"] > 0.9

@@ -60,7 +60,7 @@ class Column:
     def _add_numbers(self, numbers: Any, entries: Entries) -> None:
         if not self.infinite and np.isinf(numbers).any():
             k = int(np.argmax(np.isinf(numbers)))
-            self.infinite = f"row {len(self.values) + k + 1} is {entries.texts()[k]!r}"
+            self.infinite = f"row {len(self.values) + k + 1} is {_short(entries.texts()[k])}"
         self.values.frombytes(numbers.tobytes())
         self.bytes += 8 * len(numbers)
 
@@ -153,12 +153,14 @@ def forced(
     >>> forced("a.csv", ["zip", "age"], ["zip"], ())
     {'zip': 'text'}
     """
-    names = list(names)
+    there = dict.fromkeys(names)
     chosen: dict[str, str] = {}
     for kind, given in (("text", text), ("numeric", numeric)):
         for name in listed(kind, given):
-            if name not in names:
-                known = names if len(names) <= 20 else get_close_matches(str(name), names, 5)
+            if name not in there:
+                all_names = list(there)
+                close = get_close_matches(str(name), all_names, 5)
+                known = all_names if len(there) <= 20 else close or all_names[:5]
                 raise InputError(f"{source} has no column {name!r}; {nearest(name, known)}")
             if chosen.setdefault(name, kind) != kind:
                 raise InputError(f"{source}: column {name!r} is in text and in numeric; choose one")

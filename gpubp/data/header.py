@@ -6,19 +6,18 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 from ..errors import InputError
 from .columns import check_names
 from .csv_rows import fault, field_limit, reader
 from .limits import COLUMNS, ROW
-from .texts import BLANKS, number
+from .texts import BLANKS, MISSING, number
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 """What is looked for in the header where no delimiter is given."""
-
-_LINE = re.compile(r'(?:[^"\r\n]++|"[^"]*+")*+')  # possessive: no way back, no time lost on it
 
 
 class Header(NamedTuple):
@@ -34,9 +33,10 @@ def header(name: str, chunks: Iterable[str], delimiter: str | None = None) -> He
     >>> header("a.csv", ["a;b\\n1;2\\n"])
     Header(names=['a', 'b'], delimiter=';')
     """
-    line = _first_record(name, iter(chunks))
-    bare = re.sub(r'"[^"]*"', "", line)  # what stands in quotes separates nothing
-    delimiter = _sniffed(name, bare) if delimiter is None else checked_delimiter(delimiter)
+    if delimiter is not None:
+        delimiter = checked_delimiter(delimiter)
+    line, bare = _first_record(name, chunks, delimiter or "".join(DELIMITERS))
+    delimiter = delimiter or _sniffed(name, bare)
     _check_width(name, bare.count(delimiter) + 1)  # before a text is made of each
     try:
         with field_limit():
@@ -45,7 +45,7 @@ def header(name: str, chunks: Iterable[str], delimiter: str | None = None) -> He
         raise InputError(f"{name}: the header: {fault(error)}") from error
     _check_width(name, len(row))
     names = [each.strip(BLANKS) for each in row]
-    if all(number(each) is not None for each in names):
+    if all(number(each) is not None for each in names) and not MISSING.issuperset(names):
         raise InputError(
             f"{name} has no row of column names: its first row holds only numbers, "
             f"{', '.join(each[:20] for each in names[:3])}, ...; write one above it, such as "
@@ -71,27 +71,35 @@ def checked_delimiter(delimiter: str) -> str:
     return delimiter
 
 
-def _first_record(name: str, chunks: Iterator[str]) -> str:
-    """The first line that is not blank, and those after it while a quote is open."""
-    text = ""
-    for chunk in chunks:
+def _first_record(name: str, chunks: Iterable[str], delimiters: str) -> tuple[str, str]:
+    """Return the first line that is not blank, and the same without what stands in quotes.
+
+    A quote opens an entry at its beginning only, and lines go on in it.
+    """
+    apart = re.escape(delimiters)
+    quoted = rf'(?<![^{apart}])[ ]*+"[^"]*+(?:""[^"]*+)*+"'
+    open_quote = rf'(?<![^{apart}])[ ]*+"'
+    # Possessive repeats: there is no way back, and no time is lost on it.
+    line = re.compile(rf'(?:[ ]++(?!")|{quoted}|(?!{open_quote})[^\r\n][^\r\n {apart}"]*+)*+')
+    text, enough = "", 0
+    for chunk in chain(chunks, [""]):
         text = (text + chunk).lstrip("\r\n")
-        end = _end(text)
-        if end is not None:
-            return text[:end]
+        if chunk and len(text) < enough:
+            continue
+        found = line.match(text)
+        end = found.end() if found else 0
+        bare = re.sub(quoted, "", text[:end])
+        if text[end : end + 1] in ("\r", "\n") or (text and end == len(text) and not chunk):
+            return text[:end], bare
+        _check_width(name, max(map(bare.count, delimiters)))
         if len(text) > ROW:
             raise InputError(
                 f"{name} has no row of column names: its first row is longer than {ROW} characters"
             )
+        enough = 2 * len(text)
     if not text:
         raise InputError(f"{name} is empty; expected a row of column names, and rows below it")
-    return text
-
-
-def _end(text: str) -> int | None:
-    """Where the first line ends that does not end in quotes."""
-    end = _LINE.match(text).end()  # type: ignore[union-attr]  # matches nothing, too
-    return end if text[end : end + 1] in ("\r", "\n") else None
+    raise InputError(f"{name}: the header: a quote is not closed")
 
 
 def _sniffed(name: str, bare: str) -> str:
@@ -111,5 +119,6 @@ def _sniffed(name: str, bare: str) -> str:
 def _check_width(name: str, width: int) -> None:
     if width > COLUMNS:
         raise InputError(
-            f"{name} has {width} columns, {COLUMNS} are the most that are read; save it as .npy"
+            f"{name} has {width} columns or more, {COLUMNS} are the most that are read; save it "
+            "as .npy"
         )

@@ -8,6 +8,7 @@ a code such as 1_000 stays a text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,14 +49,17 @@ class Texts:
 
     def numbers(self) -> Any:
         """Return float64 `(n,)`, or None if an entry is neither a number nor missing."""
-        try:
-            values = np.fromiter(map(float, self.entries), dtype=np.float64, count=len(self))
-        except ValueError:
-            return self._with_missing()
         whole = "".join(self.entries)
-        return values if whole.isascii() and "_" not in whole else None
+        if "_" in whole or not whole.isascii():
+            return self._one_by_one()
+        with suppress(ValueError):
+            return np.fromiter(map(float, self.entries), dtype=np.float64, count=len(self))
+        marked = ["nan" if entry in MISSING else entry for entry in self.entries]
+        with suppress(ValueError):
+            return np.fromiter(map(float, marked), dtype=np.float64, count=len(self))
+        return self._one_by_one()
 
-    def _with_missing(self) -> Any:
+    def _one_by_one(self) -> Any:
         values = np.empty(len(self))
         for k, entry in enumerate(self.entries):
             value = number(entry)

@@ -121,4 +121,4 @@ def tell(net: Network, figures: Figures | None, n: int) -> dict[str, Any]:
     target = "y" if net.preprocessing is None else net.preprocessing.target
     of = f", of the {figures.rows:,} rows whose target is known" if figures.rows < n else ""
     say(predicting.text(found, target) + of)
-    return found
+    return predicting.as_json(found)

@@ -40,6 +40,7 @@ def add_to(parser: Any) -> None:
     group = parser.add_argument_group("learning")
     group.add_argument(
         "--loss",
+        metavar="NAME",
         help="cross_entropy for classes and mean_squared_error, of "
         "standardised numbers, if not given; " + ", ".join(LOSSES),
     )
@@ -48,15 +49,30 @@ def add_to(parser: Any) -> None:
         choices=["balanced"],
         help="let all classes weigh the same in a cross-entropy",
     )
-    group.add_argument("--optimizer", default="adam", help=", ".join([*OPTIMIZERS, "lbfgs"]))
-    group.add_argument("--lr", type=float, help="learning rate")
+    group.add_argument(
+        "--optimizer", default="adam", metavar="NAME", help=", ".join([*OPTIMIZERS, "lbfgs"])
+    )
+    group.add_argument(
+        "--lr",
+        type=float,
+        metavar="RATE",
+        help="learning rate; of another optimizer than adam its own",
+    )
     group.add_argument("--schedule", choices=list(_SCHEDULES), help="of the rate")
-    group.add_argument("--l1", type=float, default=0.0, help="penalty on |w|, of weights alone")
-    group.add_argument("--l2", type=float, help="penalty on w^2 / 2, likewise")
-    group.add_argument("--weight-decay", type=float, help="decoupled, of weights alone")
-    group.add_argument("--clip", type=float, help="the most that the gradient's norm may be")
-    group.add_argument("--epochs", type=int)
-    group.add_argument("--batch-size", type=options.batch, metavar="N", help="or full")
+    group.add_argument(
+        "--l1", type=float, metavar="X", default=0.0, help="penalty on |w|, of weights alone"
+    )
+    group.add_argument("--l2", type=float, metavar="X", help="penalty on w^2 / 2, likewise")
+    group.add_argument(
+        "--weight-decay", type=float, metavar="X", help="decoupled, of weights alone"
+    )
+    group.add_argument(
+        "--clip", type=float, metavar="X", help="the most that the gradient's norm may be"
+    )
+    group.add_argument("--epochs", type=int, metavar="N", help="passes over the training rows")
+    group.add_argument(
+        "--batch-size", type=options.batch, metavar="N", help="rows in an update, or full"
+    )
     group.add_argument(
         "--early-stopping",
         type=int,
@@ -65,7 +81,9 @@ def add_to(parser: Any) -> None:
         "validation loss has not improved for so many epochs, and take the weights "
         "of the best",
     )
-    group.add_argument("--restarts", type=int, help="first weights trained at once, best kept")
+    group.add_argument(
+        "--restarts", type=int, metavar="N", help="first weights trained at once, best kept"
+    )
     group.add_argument("--checkpoint", metavar="FOLDER", help="write there what it takes to go on")
     group.add_argument(
         "--every",

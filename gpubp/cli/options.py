@@ -20,7 +20,10 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
 def add_reading(parser: Any) -> None:
     """Add what says how a file of text is read."""
     parser.add_argument(
-        "--encoding", default="utf-8", help="of a file of text, such as latin-1 or utf-16"
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="of a file of text, such as latin-1 or utf-16",
     )
     parser.add_argument(
         "--delimiter", metavar="CHARACTER", help="of a file of text; seen from its first line"
@@ -30,7 +33,7 @@ def add_reading(parser: Any) -> None:
 
 def add_device(parser: Any) -> None:
     """Add the device."""
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or auto")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:N or auto")
 
 
 def names(text: str | None) -> tuple[str, ...]:

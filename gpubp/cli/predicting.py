@@ -106,7 +106,10 @@ class Figures:
         self._there += np.bincount(wanted[known], minlength=self._classes)
 
     def result(self) -> dict[str, float]:
-        """Return `accuracy`, or `r2` and `rmse` in the unit of the numbers."""
+        """Return `accuracy`, or `r2` and `rmse` in the unit of the numbers.
+
+        `r2` is NaN where all rows have the same number.
+        """
         if self._classes is not None:
             return {"accuracy": int(self._right.sum()) / self.rows}
         given = np.concatenate(self._given)
@@ -118,6 +121,15 @@ class Figures:
         """Return for each class how many rows it has, and the share of them that was found."""
         pairs = zip(self._there.tolist(), self._right.tolist(), strict=True)
         return [(n, right / n if n else None) for n, right in pairs]
+
+
+def as_json(figures: dict[str, float]) -> dict[str, float | None]:
+    """Return figures as JSON takes them, which has no NaN.
+
+    >>> as_json({"r2": float("nan"), "rmse": 0.5})
+    {'r2': None, 'rmse': 0.5}
+    """
+    return {name: value if np.isfinite(value) else None for name, value in figures.items()}
 
 
 def text(figures: dict[str, float], target: str | None) -> str:

@@ -49,7 +49,9 @@ def add_to(parser: Any) -> None:
         "the other rows by which --early-stopping and --restarts choose; 0.1 if "
         "these need it, else 0",
     )
-    group.add_argument("--split-seed", type=int, default=0, help="fixes which rows these are")
+    group.add_argument(
+        "--split-seed", type=int, default=0, metavar="N", help="fixes which rows these are"
+    )
     group.add_argument(
         "--impute",
         choices=["mean", "median", "most_frequent"],
@@ -78,9 +80,8 @@ def load(given: argparse.Namespace, validate: bool, centre: bool) -> Task:
     codes = Classes.of("", y, where).places(y) if kind == "classification" else None
     train, test = _held_out(given, raw, len(y), codes)
     train, held = _validation(given, train, codes, validate)
-    prep = Preprocessing.fit(
-        raw, given.target, task=kind, impute=given.impute, rows=train, centre=centre
-    )
+    name = given.target if isinstance(raw, Table) else None  # of arrays it may be a path
+    prep = Preprocessing.fit(raw, name, task=kind, impute=given.impute, rows=train, centre=centre)
     for line in unknown_text(prep.unknown(raw)):
         say(line)
     parts = [

@@ -41,13 +41,19 @@ def add_to(commands: Any) -> None:
     task.add_to(parser)
     group = parser.add_argument_group("network")
     group.add_argument("--hidden", default="256,128", metavar="N,N", help="hidden widths")
-    group.add_argument("--activation", default="relu", help=", ".join(ACTIVATIONS))
-    group.add_argument("--norm", help="normalise before each activation: batch, layer or rms")
-    group.add_argument("--dropout", type=float, default=0.0, help="rate behind each activation")
-    group.add_argument("--dtype", default="float32", help="float32 or float64")
-    group.add_argument("--seed", type=int, default=0, help="of the weights and the shuffles")
+    group.add_argument("--activation", default="relu", metavar="NAME", help=", ".join(ACTIVATIONS))
+    group.add_argument(
+        "--norm", metavar="KIND", help="normalise before each activation: batch, layer or rms"
+    )
+    group.add_argument(
+        "--dropout", type=float, default=0.0, metavar="RATE", help="rate behind each activation"
+    )
+    group.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 or float64")
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the weights and the shuffles"
+    )
+    options.add_device(group)
     learning.add_to(parser)
-    options.add_device(parser)
     group = parser.add_argument_group("what is written")
     group.add_argument("--save", metavar="FILE", help="write the network to a safetensors file")
     group.add_argument(
@@ -184,7 +190,7 @@ def _summary(
     figures: Figures | None,
     seconds: float,
 ) -> dict[str, Any]:
-    found = {} if figures is None else figures.result()
+    found = {} if figures is None else predicting.as_json(figures.result())
     names = data.classes
     kinds = ("accuracy",) if names is not None else ("r2", "rmse")
     summary = {

@@ -186,6 +186,26 @@ def test_arrays_with_a_test_part_of_their_own(tmp_path: Path, capsys: Said) -> N
     assert "integers from 0 to 1 without a gap, hence classification" in err
 
 
+def test_a_column_of_an_array_as_the_target(tmp_path: Path, capsys: Said) -> None:
+    x = np.random.default_rng(2).normal(size=(80, 4))
+    x[:, 1] = 3.0 * x[:, 0] - x[:, 3] + 100.0
+    np.save(tmp_path / "x.npy", x)
+    model = tmp_path / "net"
+    told, _ = command(capsys, "train", tmp_path / "x.npy", "--target", "1", *QUICK, "--save", model)
+    assert told["test_r2"] > 0.8
+    again, _ = command(capsys, "predict", model, tmp_path / "x.npy", "--target", "-3", "--out",
+                       tmp_path / "out.csv")  # fmt: skip
+    assert again["r2"] > 0.8
+    assert "expected (n, 3)" in refused(capsys, "predict", model, tmp_path / "x.npy", "--out",
+                                        tmp_path / "out.csv")  # fmt: skip
+    told, _ = command(capsys, "train", tmp_path / "x.npy", "--target", "1", *QUICK, "--test", "1")
+    assert told["test_r2"] is None  # of one row
+    np.save(tmp_path / "y.npy", x[:, 1])
+    command(capsys, "train", tmp_path / "x.npy", "--target", tmp_path / "y.npy", *QUICK,
+            "--save", model)  # fmt: skip
+    assert gpubp.load(model).preprocessing.target == "y"
+
+
 @pytest.mark.parametrize("ending", ["npz", "csv"])
 def test_what_is_larger_than_memory_is_encoded_batch_by_batch(
     tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch, ending: str

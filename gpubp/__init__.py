@@ -237,6 +237,7 @@ __all__ = [
     "TruncatedNormal",
     "activations",
     "check",
+    "interchange",
     "kept_bytes",
     "load",
     "lsuv",
@@ -246,7 +247,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("check", "plots"):  # needed by few, and a tenth of the time of the whole import
+    if name in ("check", "interchange", "plots"):  # needed by few, and a tenth of the import's time
         from importlib import import_module
 
         return import_module(f"gpubp.{name}")

@@ -14,7 +14,7 @@ from .. import __version__
 
 _LIBRARIES = (
     "numpy", "array-api-compat", "safetensors", "tqdm", "threadpoolctl", "numba", "scipy",
-    "cupy-cuda12x", "cupy-cuda13x", "torch",
+    "pyarrow", "onnx", "onnxruntime", "scikit-learn", "cupy-cuda12x", "cupy-cuda13x", "torch",
 )  # fmt: skip
 _SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 

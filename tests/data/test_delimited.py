@@ -436,7 +436,7 @@ def outcome(path: Path, delimiter: str, engine: str) -> Plain | str:
         return str(error)
 
 
-@settings(max_examples=80, derandomize=True, deadline=None, database=None)
+@settings(max_examples=50, derandomize=True, deadline=None, database=None)
 @given(data=st.data())
 def test_what_csv_writes_is_read(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     width = data.draw(st.integers(1, 4))
@@ -465,7 +465,7 @@ def test_what_csv_writes_is_read(tmp_path_factory: pytest.TempPathFactory, data:
 NASTY = st.text(st.sampled_from('aé1.5,;"\n\r\t _+-einfNA\0\x1c\u00a0'), max_size=60)
 
 
-@settings(max_examples=200, derandomize=True, deadline=None, database=None)
+@settings(max_examples=120, derandomize=True, deadline=None, database=None)
 @given(text=NASTY, chunk=st.integers(1, 70))
 def test_the_engines_agree(tmp_path_factory: pytest.TempPathFactory, text: str, chunk: int) -> None:
     require("pyarrow")

@@ -88,6 +88,9 @@ def _short(several: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> bool:
     return len(several) < 6 and all(isinstance(v, one) and len(shown(v)) < 20 for v in several)
 
 
+_LISTED = 80  # names in a message
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return the end of an error message: the known names, and the one most like `name`.
 
@@ -99,7 +102,8 @@ def nearest(name: object, known: Iterable[str]) -> str:
     names = sorted(known)
     lower = {each.lower(): each for each in names}
     close = get_close_matches(str(name)[:100].lower(), lower, n=1, cutoff=0.3)
-    listed = "known: " + ", ".join(map(repr, names))
+    listed = "known: " + ", ".join(map(repr, names[:_LISTED]))
+    listed += f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     return f"{listed}; nearest: {lower[close[0]]!r}" if close else listed
 
 

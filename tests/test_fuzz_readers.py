@@ -83,7 +83,7 @@ def test_a_spoilt_model_file_is_one_still() -> None:
 
 
 def test_messages_are_told_apart_by_what_they_say() -> None:
-    a, b = (f"cannot read /tmp/x{n}/net: the array 'a{n}' has {n},000 bytes" for n in (1, 2))
+    a, b = (f"cannot read /x{n}/net: the array 'a{n}' has {n},000 bytes" for n in (1, 2))
     assert masked(a) == masked(b) == "cannot read / the array '' has 0 bytes"
 
 

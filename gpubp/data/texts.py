@@ -93,7 +93,7 @@ class Numbers:
 
     def texts(self) -> list[str | None]:
         """Not to be had: the text of a number is not known from it."""
-        raise NotImplementedError
+        raise TypeError("the text of a number is not known from it")
 
 
 def number(entry: str) -> float | None:

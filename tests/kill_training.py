@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 60
 
 
-def train(folder: str) -> str:
+def train(folder: str, epochs: int = EPOCHS) -> str:
     """Train, or go on; return a digest of weights, slots and history."""
     draw = np.random.default_rng(5)
     x, y = draw.normal(size=(256, 12)), draw.integers(0, 4, 256)
@@ -39,8 +39,8 @@ def train(folder: str) -> str:
     net = gpubp.Network(gpubp.Sequential(body, gpubp.Linear(4)), inputs=12, members=2)
     callbacks = [gpubp.EarlyStopping(50), gpubp.ReduceOnPlateau(patience=2), gpubp.Health(7)]
     net.fit(
-        x, y, epochs=EPOCHS, batch_size=64, validation=(x[:50], y[:50]), callbacks=callbacks,
-        optimizer=gpubp.EMA(gpubp.AdamW(gpubp.CosineDecay(0.01, 4 * EPOCHS)), decay=0.9),
+        x, y, epochs=epochs, batch_size=64, validation=(x[:50], y[:50]), callbacks=callbacks,
+        optimizer=gpubp.EMA(gpubp.AdamW(gpubp.CosineDecay(0.01, 4 * epochs)), decay=0.9),
         checkpoint=gpubp.Checkpoints(folder, 3, unit="updates", keep=2), resume=True,
     )  # fmt: skip
     return digest(net)
@@ -68,25 +68,26 @@ def unreadable(folder: Path) -> list[str]:
     return bad
 
 
-def start(folder: str) -> subprocess.Popen[str]:
+def start(folder: str, epochs: int) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.kill_training", "--train", folder]
+    command += ["--epochs", str(epochs)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         env=environment,
     )  # fmt: skip
 
 
-def trial(number: int, wanted: str, seconds: float, seed: int) -> dict[str, Any]:
+def trial(number: int, wanted: str, seconds: float, seed: int, epochs: int) -> dict[str, Any]:
     """Train with one kill; return what was found."""
     moment = random.Random(f"{seed}-{number}").uniform(0.0, seconds)
     with tempfile.TemporaryDirectory() as folder:
-        process = start(folder)
+        process = start(folder, epochs)
         time.sleep(moment)
         process.kill()
         process.communicate()
         bad, left = unreadable(Path(folder)), len(gpubp.Checkpoints(folder).files())
-        again = start(folder)
+        again = start(folder, epochs)
         out, errors = again.communicate()
         hidden = [name for name in os.listdir(folder) if name.startswith(".")]
         same = out.strip() == wanted
@@ -99,20 +100,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--train", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train is not None:
-        print(train(options.train))
+        print(train(options.train, options.epochs))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        wanted, _ = start(folder).communicate()
+        wanted, _ = start(folder, options.epochs).communicate()
         seconds = time.perf_counter() - began
     assert wanted.strip(), "the training without a break failed"
     with ThreadPoolExecutor(options.workers) as pool:
         found = list(pool.map(
-            lambda i: trial(i, wanted.strip(), seconds, options.seed), range(options.n)
+            lambda i: trial(i, wanted.strip(), seconds, options.seed, options.epochs),
+            range(options.n),
         ))  # fmt: skip
     bad = [f for f in found if f["unreadable"] or not f["same"] or f["temporaries"]]
     for each in bad:

@@ -275,7 +275,8 @@ def test_without_checkpoints_sigterm_is_not_touched(monkeypatch: pytest.MonkeyPa
 
 def test_killed_at_random_moments() -> None:
     """A few of what `python -m tests.kill_training --n 300` does."""
-    command = [sys.executable, "-m", "tests.kill_training", "--n", "2", "--seed", "1"]
+    command = [sys.executable, "-m", "tests.kill_training", "--n", "2"]
+    command += ["--epochs", "12", "--seed", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     told = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0, done.stderr

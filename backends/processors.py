@@ -1,0 +1,64 @@
+"""How many threads a team should have: one for each core that this process may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_SYSTEM = Path("/sys")
+_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")  # the first that is set
+
+
+def cores() -> int:
+    """Return the number of cores this process may use, at least 1.
+
+    Two processors of one core count once, where the system tells (Linux), and so does a limit on
+    the processor time of a container. OPENBLAS_NUM_THREADS, or else OMP_NUM_THREADS, can make it
+    less: threads that wait awake must not be more than the cores.
+
+    >>> cores() >= 1
+    True
+    """
+    found = _physical(_allowed())
+    limits = [limit for limit in (_asked(), _quota()) if limit is not None]
+    return max(1, min([found, *limits]))
+
+
+def _allowed() -> set[int] | int:
+    """The processors that this process may run on, or their number."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    count = getattr(os, "process_cpu_count", os.cpu_count)
+    return count() or 1
+
+
+def _physical(allowed: set[int] | int) -> int:
+    if isinstance(allowed, int):
+        return allowed
+    folder = _SYSTEM / "devices/system/cpu"
+    siblings = [_text(folder / f"cpu{n}/topology/thread_siblings_list") for n in allowed]
+    return len(allowed) if None in siblings else len(set(siblings))
+
+
+def _asked(names: Iterable[str] = _VARIABLES) -> int | None:
+    for name in names:
+        first = os.environ.get(name, "").partition(",")[0].strip()  # OpenMP: one for each level
+        if first.isascii() and first.isdigit() and int(first) > 0:
+            return int(first)
+    return None
+
+
+def _quota() -> int | None:
+    """The processors' worth of time that a container may use, rounded up; None without limit."""
+    quota, _, period = (_text(_SYSTEM / "fs/cgroup/cpu.max") or "").partition(" ")
+    if not (quota.isdigit() and period.isdigit() and int(period)):
+        return None
+    return -(-int(quota) // int(period))
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,224 @@
+"""A team of threads: the barrier, hand-over of data, failures, several users, a fork."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpubp.backends import team as module
+from gpubp.backends.team import Team
+from gpubp.errors import InputError
+from tests.conftest import require
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ROUNDS = 3000
+
+
+@pytest.fixture(scope="module")
+def relay() -> Any:
+    """Each thread writes its number of the round, and checks its neighbour's after the barrier."""
+    numba = require("numba")
+    barrier = module.barrier
+
+    def relay(thread, state, threads, data, wrong, rounds):  # type: ignore[no-untyped-def]
+        for turn in range(rounds):
+            data[turn % 2, thread] = turn * threads + thread
+            if not barrier(state, threads):
+                wrong[thread] += rounds
+                return
+            other = (thread + 1) % threads
+            if data[turn % 2, other] != turn * threads + other:
+                wrong[thread] += 1
+
+    return numba.njit(nogil=True)(relay)
+
+
+@pytest.fixture(scope="module")
+def waiting() -> Any:
+    """All but the first thread wait for it at a barrier; the first raises, or sets a flag."""
+    numba = require("numba")
+    barrier = module.barrier
+
+    def waiting(thread, state, culprit, passed):  # type: ignore[no-untyped-def]
+        if thread == culprit:
+            raise ZeroDivisionError("planted")
+        passed[thread] = barrier(state, 3) + 1
+
+    return numba.njit(nogil=True)(waiting)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_data_are_handed_over_at_the_barrier(relay: Any, threads: int) -> None:
+    team = Team(threads)
+    rounds = ROUNDS if threads < 3 else ROUNDS // 10
+    data, wrong = np.zeros((2, threads), np.int64), np.zeros(threads, np.int64)
+    for _ in range(2):
+        team.run(relay, team.state, threads, data, wrong, rounds)
+        assert not wrong.any()
+        assert data.sum() > 0 or threads == 1
+
+
+def test_two_users_take_turns(relay: Any) -> None:
+    team, wrong = Team(2), np.zeros((2, 2), np.int64)
+
+    def user(number: int) -> None:
+        data = np.zeros((2, 2), np.int64)
+        for _ in range(20):
+            team.run(relay, team.state, 2, data, wrong[number], 50)
+
+    users = [threading.Thread(target=user, args=(i,)) for i in range(2)]
+    for thread in users:
+        thread.start()
+    for thread in users:
+        thread.join()
+    assert not wrong.any()
+    assert len(team._crews[os.getpid()].helpers) == 1
+
+
+@pytest.mark.parametrize("culprit", [0, 1, 2])
+def test_one_that_fails_lets_the_others_go(waiting: Any, relay: Any, culprit: int) -> None:
+    team, passed = Team(3), np.zeros(3, np.int64)
+    with pytest.raises(ZeroDivisionError, match="planted"):
+        team.run(waiting, team.state, culprit, passed)
+    assert passed.tolist() == [int(i != culprit) for i in range(3)]  # each was told False
+    data, wrong = np.zeros((2, 3), np.int64), np.zeros(3, np.int64)
+    team.run(relay, team.state, 3, data, wrong, 50)  # the team is as good as before
+    assert not wrong.any()
+
+
+def test_the_first_of_several_errors_is_raised_and_kept_nowhere() -> None:
+    kept = []
+
+    def both(thread: int, first: threading.Event) -> None:
+        if thread == 0:
+            first.wait()
+        else:
+            threading.Timer(0.01, first.set).start()
+        error = InputError(str(thread))
+        kept.append(weakref.ref(error))
+        raise error
+
+    team = Team(2)
+    with pytest.raises(InputError) as caught:
+        team.run(both, threading.Event())
+    assert str(caught.value) == "1"
+    del caught
+    gc.collect()
+    assert [error() for error in kept] == [None, None]
+
+
+def test_an_interrupt_waits_for_the_others_and_is_raised() -> None:
+    ended, team = [], Team(2)
+
+    def work(thread: int) -> None:
+        if thread == 1:
+            time.sleep(0.05)
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.05)
+            ended.append(thread)
+
+    with pytest.raises(KeyboardInterrupt):
+        team.run(work)
+    assert ended == [1]
+    team.run(lambda thread: ended.append(thread))
+    assert sorted(ended) == [0, 1, 1]
+
+
+def test_a_run_that_was_torn_down_is_settled_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two interrupts on the heels of each other: the job is set, and its thread not woken."""
+    team, seen = Team(2), []
+    team.run(lambda thread: None)
+    [helper] = team._crews[os.getpid()].helpers
+    helper.job = seen.append, ("late",), lambda error: None, []
+    team.run(lambda thread: seen.append(thread))
+    assert seen[0] == "late"
+    assert sorted(map(str, seen[1:])) == ["0", "1"]
+
+
+def test_the_result_is_the_first_threads_and_arguments_are_let_go() -> None:
+    class Held:
+        pass
+
+    held, team = Held(), Team(2)
+    assert team.run(lambda thread, x: thread + 7, held) == 7
+    assert sys.getrefcount(held) == 2
+
+
+def test_one_thread_is_none_of_ours_and_unused_ones_end() -> None:
+    before = threading.active_count()
+    one = Team(1)
+    assert one.run(lambda thread: threading.current_thread()) is threading.current_thread()
+    assert threading.active_count() == before
+    two = Team(3)
+    two.run(lambda thread: None)
+    assert threading.active_count() == before + 2
+    del two
+    for _ in range(500):
+        if threading.active_count() == before:
+            break
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+FORK = """
+import os, sys, threading, warnings
+warnings.simplefilter("ignore")
+from gpubp.backends.team import Team, one_blas_thread
+team, inside, leave = Team(2), threading.Event(), threading.Event()
+def hold(thread):
+    inside.set()
+    leave.wait()
+user = threading.Thread(target=team.run, args=(hold,))
+user.start()
+inside.wait()  # the team's lock is held while the process is forked
+child = os.fork()
+seen = []
+if child == 0:
+    team.run(lambda thread: seen.append(thread))
+    with one_blas_thread():
+        os._exit(0 if sorted(seen) == [0, 1] else 1)
+leave.set()
+user.join()
+team.run(lambda thread: seen.append(thread))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), sorted(seen))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_child_makes_threads_of_its_own() -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-c", FORK], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert (ran.stdout, ran.stderr) == ("0 [0, 1]\n", "")
+
+
+def test_what_would_hang_is_refused() -> None:
+    numba = require("numba")
+    with pytest.raises(InputError, match="holds Python's lock; compile it with njit"):
+        Team(2).run(numba.njit(lambda thread: thread))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+def test_bad_numbers_of_threads(threads: Any) -> None:
+    with pytest.raises(InputError, match="must be a whole number, at least 1"):
+        Team(threads)
+
+
+def test_there_is_no_other_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'barriers'"):
+        _ = module.barriers

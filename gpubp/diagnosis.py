@@ -53,18 +53,28 @@ def instrument(layer: Layer, report: Report) -> Layer:
     >>> seen
     [('forward', '0'), ('forward', '1'), ('forward', '2')]
     """
+    return around(layer, lambda leaf: Probe(leaf, report))
+
+
+def around(layer: Layer, wrap: Callable[[Layer], Layer]) -> Layer:
+    """Return a copy of a layer tree with something in the place of every leaf.
+
+    >>> import gpubp
+    >>> around(gpubp.MLP([3], 1), lambda leaf: gpubp.layers.Identity()).layers[0]
+    Identity()
+    """
     inside = {name: value for name, value in vars(layer).items() if _holds_layers(value)}
     if not inside:
-        return Probe(layer, report)
-    probed = copy.copy(layer)
+        return wrap(layer)
+    copied = copy.copy(layer)
     for name, value in inside.items():
         new = (
-            instrument(value, report)
+            around(value, wrap)
             if isinstance(value, Layer)
-            else tuple(instrument(item, report) for item in value)
+            else tuple(around(item, wrap) for item in value)
         )
-        object.__setattr__(probed, name, new)  # a frozen copy of our own, not yet handed out
-    return probed
+        object.__setattr__(copied, name, new)  # a frozen copy of our own, not yet handed out
+    return copied
 
 
 def _holds_layers(value: Any) -> bool:

@@ -123,10 +123,7 @@ class Updates:
         be, arrays = self._be, self._arrays
         self.attempt = self._pass.step + 1
         t = self.slots.updates + 1 if self.slots.fits(optimizer) else 1
-        lr, scale = optimizer.rate(t), self.rate_scale
-        several = isinstance(lr, tuple) or isinstance(scale, np.ndarray)
-        rate: Any = np.multiply(lr, scale) if several else lr * scale
-        self.rate = rate
+        self.rate = rate = self.rate_at(optimizer, t)
         arrays.finish_gradients()
         arrays.written.clear()
         if optimizer.penalties:
@@ -143,6 +140,21 @@ class Updates:
         self._asked += 1
         self.advance(ok)
         return sound
+
+    def rate_at(self, optimizer: Optimizer, t: int) -> Any:
+        """Return the rate of update `t`, counted from 1, or an array with that of each member."""
+        lr, scale = optimizer.rate(t), self.rate_scale
+        several = isinstance(lr, tuple) or isinstance(scale, np.ndarray)
+        return np.multiply(lr, scale) if several else lr * scale
+
+    def numbers(self, optimizer: Optimizer, t: int, rate: Any) -> list[Any]:
+        """Return all that the kernel of update `t` takes beside arrays."""
+        numbers = list(optimizer.inner.numbers(t, rate))
+        if optimizer.weight_decay:
+            numbers.append(rate * optimizer.weight_decay)
+        if isinstance(optimizer, Averaging):
+            numbers.append(optimizer.share(t))
+        return numbers
 
     def advance(self, ok: Any = True) -> None:
         """Count an update that was made, and take over its running state where `ok`."""
@@ -202,27 +214,25 @@ class Updates:
     def _replace(self, optimizer: Optimizer, t: int, rate: Any, ok: Any) -> None:
         be, theta = self._be, self._arrays.theta
         state = [theta, *self.slots.of(optimizer)]
-        inner = optimizer.inner
-        formula, arrays = inner.formula, [self._arrays.grad]
-        numbers, moved = list(inner.numbers(t, rate)), 1 + len(inner.slots)
+        inner, numbers = optimizer.inner, self.numbers(optimizer, t, rate)
+        formula, arrays, moved = inner.formula, [self._arrays.grad], 1 + len(inner.slots)
         if optimizer.weight_decay:
             formula = decaying(formula, moved)
             arrays.append(self._once(("decay", optimizer.decay_on), _mask))
-            numbers.append(rate * optimizer.weight_decay)
         if self.frozen:
             formula = partly(formula, moved, len(arrays))
             arrays.append(self.moves())
         bound = optimizer.max_norm
-        if isinstance(optimizer, Averaging):
-            share = optimizer.share(t)
-            if bound is None:  # outermost: the average holds frozen weights too
-                formula = averaging(formula, moved, len(arrays))
-                numbers.append(share)
-        be.update(formula, state if bound is None else state[:moved], arrays, numbers, ok)
+        if not isinstance(optimizer, Averaging):
+            be.update(formula, state, arrays, numbers, ok)
+        elif bound is None:  # outermost: the average holds frozen weights too
+            be.update(averaging(formula, moved, len(arrays)), state, arrays, numbers, ok)
+        else:
+            be.update(formula, state[:moved], arrays, numbers[:-1], ok)
         if isinstance(bound, MaxNorm):
             bound.project(be, self._arrays.params, theta, ok, self.frozen)
             if isinstance(optimizer, Averaging):
-                be.update(towards, [state[-1]], [theta], [share], ok)
+                be.update(towards, [state[-1]], [theta], [numbers[-1]], ok)
 
     # -- a device that works ahead of the host -------------------------------------------------
 

@@ -1,0 +1,272 @@
+"""A recorded step as a list of calls over named memories and one arena."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from .arena import ALIGN, Arena, Part
+from .emit import Emit
+from .kernels import ROW, Clear, Formal, JoinAt, Kernel, Load, Loop, Scratch, Store, with_arrays
+from .plan import Plan, Step, crosses
+from .recorder import Phase
+from .values import Region, Value
+
+ARENA = "arena"
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A part of a memory (`arena:KIND` for that of a kind), as rows and columns.
+
+    `stride` is how far apart the copies of several threads are, 0 where they share it.
+    """
+
+    memory: str
+    start: int
+    rows: int
+    cols: int
+    kind: str
+    stride: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel; `shared` is what is divided among threads: `"rows"`, `"cols"` or nothing."""
+
+    kernel: Kernel
+    arrays: tuple[Buffer, ...]
+    writes: tuple[bool, ...]
+    shared: str
+
+
+@dataclass(frozen=True)
+class Product:
+    """out = a b, either of them transposed; `shared` as `"rows"` or `"cols"` of the result."""
+
+    out: Buffer
+    a: Buffer
+    b: Buffer
+    transposed: tuple[bool, bool]
+    shared: str
+    label: str = ""
+
+    @property
+    def inner(self) -> int:
+        return self.a.size // self.out.rows
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.out.size * self.inner
+
+
+@dataclass(frozen=True)
+class Gather:
+    """The rows of a table `(n, d)` that the index names."""
+
+    out: Buffer
+    table: Buffer
+    index: Buffer
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """A table `(n, d)` of the sums of rows with each index."""
+
+    out: Buffer
+    index: Buffer
+    rows: Buffer
+
+
+@dataclass(frozen=True)
+class Total:
+    """What the parts of all threads add up to."""
+
+    out: Buffer
+    parts: Buffer
+    op: str
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Where this truth is false the step ends here."""
+
+    truth: Buffer
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """All threads wait for one another."""
+
+
+Call: TypeAlias = Launch | Product | Gather | Scatter | Total | Guard | Barrier
+
+
+@dataclass(frozen=True)
+class Program:
+    """The calls of one step of one member, in order, and the memory they need.
+
+    `arena` is elements by kind; `own` the size of each memory that lives from one phase to the
+    next; `threads` how many work on one step together.
+    """
+
+    calls: tuple[Call, ...]
+    arena: Mapping[str, int]
+    own: Mapping[str, int]
+    threads: int
+    precision: str
+
+
+def build(phases: Sequence[Phase], precision: str, threads: int = 1) -> Program:
+    """Return the calls of recorded phases, for so many threads that share one step."""
+    from .barriers import with_barriers
+
+    calls: list[Call] = []
+    arena: dict[str, int] = {}
+    own: dict[str, int] = {}
+    for phase in phases:
+        builder = _Builder(phase, threads)
+        calls += builder.calls()
+        for kind, size in builder.arena.size.items():
+            arena[kind] = max(arena.get(kind, 0), size)
+        for region in phase.sinks:
+            if region.memory.startswith("new:") or region.memory == "loss":
+                own[region.memory] = max(own.get(region.memory, 0), region.start + region.size)
+    ordered = tuple(with_barriers(calls, threads)) if threads > 1 else tuple(calls)
+    return Program(ordered, arena, own, threads, precision)
+
+
+LEAST_ROWS = 8
+"""Rows for each thread, below which one does all of them."""
+
+LEAST_FLAT = 8192
+"""Elements of a flat array, below which one thread does all of them."""
+
+
+class _Builder:
+    """The calls of one phase."""
+
+    def __init__(self, phase: Phase, threads: int) -> None:
+        self._plan = plan = Plan(phase)
+        self._threads = threads
+        self._emits = {n: Emit(plan, s) for n, s in enumerate(plan.steps) if not s.call}
+        self._shared = {n: self._sharing(s) for n, s in enumerate(plan.steps) if not s.call}
+        copies = {n: threads if shared else 1 for n, shared in self._shared.items()}
+        self.arena = Arena(plan, self._emits, copies)
+
+    def _sharing(self, step: Step) -> str:
+        if self._threads == 1:
+            return ""
+        if step.rows is not None:
+            return "rows" if step.rows >= LEAST_ROWS * self._threads else ""
+        return "cols" if (step.cols or 0) >= LEAST_FLAT else ""
+
+    # -- where things lie ----------------------------------------------------------------------
+
+    def _buffer(self, value: Value) -> Buffer:
+        rows, cols = value.rows or 1, value.cols or 1
+        value = self.arena.origin(value)
+        if value.op == "leaf" or value in self._plan.sinks:
+            region: Region = value.attr if value.op == "leaf" else self._plan.sinks[value]
+            return Buffer(region.memory, region.start, rows, cols, value.kind)
+        block = self.arena.block[value]
+        return Buffer(f"{ARENA}:{value.kind}", block.start, rows, cols, value.kind)
+
+    def _own(self, key: Scratch | Part) -> Buffer:
+        block, cols = self.arena.block[key], key.value.cols or 1
+        stride = -(-cols // ALIGN) * ALIGN
+        kind = key.value.kind
+        return Buffer(f"{ARENA}:{kind}", block.start, 1, cols, kind, stride)
+
+    # -- the calls -----------------------------------------------------------------------------
+
+    def calls(self) -> Iterator[Call]:
+        totals: dict[int, list[Total]] = {}
+        for number, step in enumerate(self._plan.steps):
+            yield from totals.pop(number, ())
+            if step.call:
+                yield self._call(step.outs[0])
+                continue
+            yield self._launch(number, step)
+            if self._shared[number]:
+                for value in step.outs:
+                    if crosses(value):
+                        total = self._total(value)
+                        totals.setdefault(self.arena.added(value), []).append(total)
+        for number in sorted(totals):
+            yield from totals[number]
+        if self._plan.guard is not None:
+            yield Guard(self._buffer(self._plan.guard))
+
+    def _total(self, value: Value) -> Total:
+        parts = self._own(Part(value))
+        whole = replace(parts, rows=self._threads, cols=parts.stride, stride=0)
+        return Total(self._buffer(value), whole, value.op[3:])
+
+    def _launch(self, number: int, step: Step) -> Launch:
+        emit, shared = self._emits[number], self._shared[number]
+        lines = emit.lines()
+        parts = {v for v in step.outs if crosses(v) and shared}
+        arrays: list[Buffer] = []
+        formals: list[Formal] = []
+        writes: list[bool] = []
+        where: dict[Any, int] = {}
+        for key, index, written in _arrays(lines):
+            if isinstance(key, Scratch):
+                buffer = self._own(key)
+            elif key in parts:
+                buffer = self._own(Part(key))
+            else:
+                buffer = self._buffer(key)
+            if buffer not in arrays:
+                arrays.append(buffer)
+                formals.append(Formal(buffer.kind, index, buffer.rows, buffer.cols))
+                writes.append(False)
+            where[key] = arrays.index(buffer)
+            writes[where[key]] |= written
+        before, body, after = (with_arrays(part, where) for part in lines)
+        label = ", ".join(dict.fromkeys(v.origin for v in step.outs if v.origin))
+        kernel = Kernel(tuple(formals), before, body, after, step.rows, step.cols, label)
+        return Launch(kernel, tuple(arrays), tuple(writes), shared)
+
+    def _call(self, value: Value) -> Call:
+        out = self._buffer(value)
+        given = [self._buffer(a) for a in value.args]
+        if value.op == "product":
+            a, b = given
+            return Product(out, a, b, value.attr, self._share_of(value), value.origin)
+        n, d = value.attr
+        if value.op == "gather":
+            table, index = given
+            return Gather(out, replace(table, rows=n, cols=d), index)
+        index, rows = given
+        return Scatter(replace(out, rows=n, cols=d), index, rows)
+
+    def _share_of(self, value: Value) -> str:
+        """By rows where there are enough, for so the rows of a batch stay with their thread."""
+        rows, cols = value.rows or 1, value.cols or 1
+        if self._threads == 1:
+            return ""
+        if rows >= LEAST_ROWS * self._threads:
+            return "rows"
+        return "cols" if cols >= LEAST_ROWS * self._threads else ""
+
+
+def _arrays(lines: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, str, bool]]:
+    """What each line takes or makes: the array, how it is indexed, and whether it is written."""
+    for part in lines:
+        for line in part:
+            if isinstance(line, Loop):
+                yield from _arrays([line.body])
+            elif isinstance(line, Load | Store):
+                yield line.array, line.index, isinstance(line, Store)
+            elif isinstance(line, Clear | JoinAt):
+                yield line.array, ROW, True
+
+
+

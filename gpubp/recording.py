@@ -1,0 +1,158 @@
+"""One training step of a network, recorded: its layers, loss and optimizer run on symbols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .arrays import Arrays
+from .backend import Array, Backend
+from .bound import Bound
+from .diagnosis import around
+from .layers import Layer
+from .losses import Loss
+from .optimizers import Optimizer
+from .program.recorder import Phase, RecordingBackend
+from .program.tensors import Tensor, Untraceable, Window
+from .program.values import FLOAT, INTEGER, UNSIGNED, Region
+from .run import Pass, Run
+from .storage import Gradients, Layout, Spec, Views, views
+from .updates import Updates
+
+
+@dataclass
+class Recording:
+    """What a step of one member does, phase by phase, and the constants it needs.
+
+    `count` is how many numbers a step is given: the rate, and those of the optimizer.
+    """
+
+    phases: list[Phase]
+    constants: dict[str, Any]
+    rows: int
+    count: int
+    precision: str
+    pending: tuple[str, ...]
+
+
+class RecordedArrays(Arrays):
+    """Memories in the place of arrays."""
+
+    def __init__(self, be: RecordingBackend, spec: Spec, frozen: tuple[str, ...]) -> None:
+        self._be, self._lead = be, ()
+        self.params, self._running = Layout(spec, "params"), Layout(spec, "state")
+        memory = be.recorder.memory
+        self.theta, self.grad = (memory(n, self.params.size) for n in ("theta", "grad"))
+        self._state = memory("state", self._running.size)
+        self.written, self._frozen = set(), set(frozen)
+        self.w = views(be, spec, self.params, self.theta, "params")
+        gradients = views(be, spec, self.params, self.grad, "params")
+        self.g = Gradients(be, "", gradients, spec, self.written, self._frozen)
+        self.state = views(be, spec, self._running, self._state, "state")
+
+
+class RecordedUpdates(Updates):
+    """An update whose numbers come with the step, and whose guard is recorded."""
+
+    def __init__(
+        self, be: RecordingBackend, arrays: RecordedArrays, shared: Pass, of: Updates,
+        optimizer: Optimizer,
+    ) -> None:  # fmt: skip
+        super().__init__(be, arrays, shared, ())
+        self.frozen, self._recorder = of.frozen, be.recorder
+        memory = be.recorder.memory
+        self.slots.arrays = {n: memory(f"slot:{n}", arrays.params.size) for n in optimizer.slots}
+        self.slots.kind = optimizer.kind
+        self.count = 1
+        self._of = of
+
+    def _expect(self) -> None:
+        self._some_halted, self._asked = False, 0
+
+    def _number(self, index: int) -> Tensor:
+        return Window(self._recorder, Region("numbers", index, 1, 1), (), None)
+
+    def rate_at(self, optimizer: Optimizer, t: int) -> Any:
+        return self._number(0)
+
+    def numbers(self, optimizer: Optimizer, t: int, rate: Any) -> list[Any]:
+        known = self._of.numbers(optimizer, 1, self._of.rate_at(optimizer, 1))
+        self.count = 1 + len(known)
+        return [self._number(1 + i) for i in range(len(known))]
+
+    def apply(self, optimizer: Optimizer, value: Array) -> bool:
+        recorder, held = self._recorder, self._recorder.memory("loss", 1)
+        recorder.write(held.region, value)
+        for path, new in self._pass.pending.items():  # to be taken over behind the guard
+            out = recorder.memory(f"new:{path}", new.value.size).shaped(new.shape)
+            recorder.write(out.region, new)
+            self._pass.pending[path] = out
+        recorder.origin = "optimizer"
+        return super().apply(optimizer, held.shaped(()))
+
+    def _guard(self, ok: Any) -> tuple[bool, Any]:
+        self._recorder.cut(ok.value)
+        return True, True
+
+
+class Shadow(Bound):
+    """A network of one member on a device that records."""
+
+    def __init__(self, net: Bound, optimizer: Optimizer, rows: int) -> None:
+        be = RecordingBackend(net.be.precision)
+        self.be: Backend = be
+        self.inputs, self.spec, self.members, self._lead = net.inputs, net.spec, None, ()
+        self.layer = around(net.layer, lambda leaf: Named(leaf, be))
+        self.arrays = RecordedArrays(be, net.spec, net.steps.frozen)
+        key = be.recorder.leaf("key", (1, 1), UNSIGNED)
+        self._pass = Pass(be, key)
+        self._pass.step = be.recorder.leaf("step", (), UNSIGNED)  # type: ignore[assignment]
+        self._run = Run(self._pass, "", self.arrays.state, self.spec)
+        self.steps = RecordedUpdates(be, self.arrays, self._pass, net.steps, optimizer)
+        self._rows, self._recorder = rows, be.recorder
+
+    def record(
+        self, loss: Loss, optimizer: Optimizer, target: tuple[int, str], weighted: bool
+    ) -> Recording:
+        """Return what one training step does; `Untraceable` where that cannot be said.
+
+        `target` is the width of the targets and their dtype, `"int64"` for labels.
+        """
+        recorder, rows = self._recorder, self._rows
+        width, dtype = target
+        x = recorder.leaf("x", (rows, *self.inputs), FLOAT, rows=rows)
+        t = recorder.leaf("t", (rows, width), INTEGER if dtype == "int64" else FLOAT, rows=rows)
+        w = recorder.leaf("w", (rows, 1), FLOAT, rows=rows) if weighted else None
+        recorder.origin = "loss"
+        self.train_step(x, t, loss, optimizer, w)
+        return Recording(
+            recorder.phases, recorder.constants, rows, self.steps.count, self.be.precision,
+            tuple(self._pass.pending),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Named(Layer):
+    """A layer whose values are named after its path, and whose faults name it."""
+
+    body: Layer
+    be: RecordingBackend
+
+    def forward(self, be: Backend, w: Views, x: Array, run: Run) -> tuple[Array, Any]:
+        return self._do(run, lambda: self.body.forward(be, w, x, run))
+
+    def backward(
+        self, be: Backend, w: Views, g: Gradients, ctx: Any, dy: Array, run: Run
+    ) -> Array | None:
+        return self._do(run, lambda: self.body.backward(be, w, g, ctx, dy, run))
+
+    def _do(self, run: Run, call: Any) -> Any:
+        recorder, before = self.be.recorder, self.be.recorder.origin
+        recorder.origin = run.path
+        try:
+            return call()
+        except Untraceable as error:
+            kind = type(self.body).__name__
+            raise Untraceable(f"layer {run.path!r} ({kind}): {error}") from error
+        finally:
+            recorder.origin = before

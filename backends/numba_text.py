@@ -5,6 +5,7 @@ The text is Python: compiled by numba it is fast, and run as it stands it does t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from gpubp.program.kernels import (
@@ -18,6 +19,8 @@ from gpubp.program.values import ARITHMETIC, BITWISE, COMPARISONS
 
 SMALL = 4096
 """Multiplications in a product, up to which it is a loop of ours and not a call of BLAS."""
+
+_MEET = "if threads > 1 and not barrier(meeting, threads): return"
 
 _KINDS = {"T": "T", "U": "np.uint32", "I": "np.int64", "bool": "np.bool_"}
 _NEUTRAL = {"sum": "0", "max": "-np.inf", "min": "np.inf"}
@@ -48,8 +51,6 @@ def kernel(k: Kernel, name: str, precision: str, shared: str = "") -> str:
     more = ["first", "count"] if shared else []
     arrays = [f"a{i}" for i in range(len(k.formals))]
     lines = [f"def {name}({', '.join([*arrays, *more])}):"]
-    if k.label:
-        lines.append(f"    # {k.label}")
     printer = _Kernel(k, precision, shared)
     lines += ["    " + line for line in printer.lines()]
     return "\n".join(lines)
@@ -218,9 +219,11 @@ class _Module:
 
     # -- functions and views -------------------------------------------------------------------
 
-    def _function(self, text: str, prefix: str) -> str:
+    def _function(self, text: str, name: str) -> str:
+        """The name of a function, which equal text has met already or which is new."""
         if text not in self._functions:
-            self._functions[text] = f"{prefix}{len(self._functions)}"
+            word = "_".join(re.findall(r"\w+", name))
+            self._functions[text] = f"f{len(self._functions)}_{word}"
         return self._functions[text]
 
     def _view(self, buffer: Buffer, shape: str) -> str:
@@ -258,7 +261,7 @@ class _Module:
         elif isinstance(call, Product):
             yield self._product(call)
         elif isinstance(call, Barrier):
-            yield "barrier(meeting, threads)"
+            yield _MEET
         elif isinstance(call, Guard):
             yield f"if {self._view(call.truth, 'flat')}[0]:"
         else:
@@ -267,7 +270,7 @@ class _Module:
     def _launch(self, call: Launch) -> str:
         k, shared = call.kernel, call.shared
         text = kernel(k, "KERNEL", self._program.precision, shared)
-        name = self._function(text, "k")
+        name = self._function(text, k.label)
         given = []
         for formal, buffer in zip(k.formals, call.arrays, strict=True):
             view = self._view(buffer, "matrix" if formal.index == CELL else "flat")
@@ -289,7 +292,7 @@ class _Module:
         (ta, tb), threads = call.transposed, self._program.threads
         alone = "if thread == 0: " if threads > 1 and not call.shared else ""
         if m * n * k <= SMALL and not call.shared:
-            name = self._function(small_product(call, "KERNEL"), "m")
+            name = self._function(small_product(call, "KERNEL"), f"product_{call.label}")
             given = [self._view(b, "matrix") for b in (call.out, call.a, call.b)]
             return f"{alone}{name}({', '.join(given)})"
         out, a, b = (self._view(x, "flat") for x in (call.out, call.a, call.b))
@@ -384,7 +387,7 @@ class _Module:
         deep = "            " if several else "        "
         yield from (deep + line for line in inner)
         if several:
-            yield "        if threads > 1: barrier(meeting, threads)"
+            yield f"        {_MEET}"
             yield "        if stop_at_once:"
             yield f"            for k in range({self._members}):"
             yield "                if bad[k] == i + 1: return"
@@ -433,7 +436,7 @@ def batch_lines(program: Program, memories: Sequence[str], several: bool) -> Ite
         yield "    for r in range(low, high):"
         yield f"        {m}[r * size : (r + 1) * size] = {m}_data[order[(start + i) * rows + r]]"
     if not several and program.threads > 1:
-        yield "    barrier(meeting, threads)"
+        yield f"    {_MEET}"
     yield "else:"
     yield "    p = (start + i) * rows"
     for m in used:

@@ -27,8 +27,9 @@ class Emit:
     row of its own.
     """
 
-    def __init__(self, plan: Plan, step: Step) -> None:
-        self._plan, self._step = plan, step
+    def __init__(self, plan: Plan, number: int) -> None:
+        self._plan, self._number = plan, number
+        self._step: Step = plan.steps[number]
         self.keeps: list[Value] = []
         self._ready: dict[Value, int] = {}
         for _ in range(2):  # the first round finds what must be kept for the rest of a row
@@ -139,8 +140,8 @@ class Emit:
         ):
             line = self._load(value, index, number)
         elif self._kept(value, number):
-            line = self._load(value, ROW, number, Scratch(value))
-        elif value.sort == "row" and self._step.rows is not None and self._costly_row(value):
+            line = self._load(value, ROW, number, Scratch(value, self._number))
+        elif number >= 0 and self._step.rows is not None and self._costly_row(value):
             line = self._load(value, ROW, number, self._row_ahead(value))
         else:
             line = self._let(value, [self._element(a, place) for a in value.args])
@@ -171,9 +172,9 @@ class Emit:
             self._ahead.append(value)
             operands = [self._element(a, place) for a in value.args]
             line = self._let(value, operands)
-            body = (*self._passes.pop(place, ()), line, Store(Scratch(value), ROW, line.name))
+            body = (*self._passes.pop(place, ()), line, Store(Scratch(value, self._number), ROW, line.name))
             self.before.append(Loop(cols, body))
-        return Scratch(value)
+        return Scratch(value, self._number)
 
     # -- the kernel ----------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class Emit:
         for value in self.keeps:
             place = (self.ready(value), value.cols or 1)
             element = self._element(value, place)
-            self._ends[place].append(Store(Scratch(value), ROW, element))
+            self._ends[place].append(Store(Scratch(value, self._number), ROW, element))
         for value in self._step.outs:
             self._out(value)
 
@@ -254,7 +255,7 @@ class Emit:
     @property
     def scratch(self) -> list[Scratch]:
         """What has memory of its own in this kernel."""
-        return [Scratch(value) for value in (*self.keeps, *self._ahead)]
+        return [Scratch(value, self._number) for value in (*self.keeps, *self._ahead)]
 
     def lines(self) -> tuple[tuple[Line, ...], tuple[Line, ...], tuple[Line, ...]]:
         """What is done before the rows, in each row, and behind them."""

@@ -169,6 +169,7 @@ def with_arrays(lines: tuple[Line, ...], number: dict[Any, int]) -> tuple[Line, 
 
 @dataclass(frozen=True)
 class Scratch:
-    """Memory for one row of a value, while a kernel is at that row."""
+    """Memory for one row of a value, while the kernel of a step is at that row."""
 
     value: Value
+    step: int

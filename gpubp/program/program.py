@@ -154,7 +154,7 @@ class _Builder:
     def __init__(self, phase: Phase, threads: int) -> None:
         self._plan = plan = Plan(phase)
         self._threads = threads
-        self._emits = {n: Emit(plan, s) for n, s in enumerate(plan.steps) if not s.call}
+        self._emits = {n: Emit(plan, n) for n, s in enumerate(plan.steps) if not s.call}
         self._shared = {n: self._sharing(s) for n, s in enumerate(plan.steps) if not s.call}
         copies = {n: threads if shared else 1 for n, shared in self._shared.items()}
         self.arena = Arena(plan, self._emits, copies)

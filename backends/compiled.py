@@ -1,0 +1,122 @@
+"""Compiled training steps on the CPU: many of them in one call, on threads of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpubp.errors import DeviceError
+from gpubp.program.program import Program
+
+from . import modules, numba_text, products
+from .team import Team, cores, one_blas_thread
+
+_DTYPES = {"U": np.uint32, "I": np.int64, "bool": np.bool_}
+
+
+def unusable() -> str | None:
+    """Return why nothing can be compiled here, or None if it can.
+
+    >>> unusable() is None or "gpubp[cpu]" in unusable()
+    True
+    """
+    return products.available()
+
+
+class Steps:
+    """The steps of one program over the arrays of a network.
+
+    `arrays` are those that the program names: parameters, gradients and slots, `(n,)` or for an
+    ensemble `(members, n)`, and constants. `threads` share the rows of a step of one network, or
+    the members of an ensemble. Raises `DeviceError` where nothing can be compiled.
+    """
+
+    def __init__(
+        self, program: Program, members: int | None, arrays: Mapping[str, Any], threads: int,
+        title: str,
+    ) -> None:  # fmt: skip
+        reason = unusable()
+        if reason is not None:
+            raise DeviceError(reason)
+        self.program, self.members, self.threads = program, members, threads
+        self.text = numba_text.module(program, members or 0, title)
+        self._run = modules.load(self.text).run
+        self._team = Team(threads)
+        dtype = np.dtype(program.precision)
+        self._memories: dict[str, Any] = {
+            name: np.ascontiguousarray(a).reshape(members if members and a.ndim > 1 else 1, -1)
+            for name, a in arrays.items()
+        }
+        own = threads if members else 1
+        for kind, size in program.arena.items():
+            made = _aligned((own, size), _DTYPES.get(kind, dtype))
+            self._memories[f"arena:{kind}"] = made
+        for name, size in program.own.items():
+            self._memories[name] = _aligned((own, size), dtype)
+        names = self._run.py_func.__code__.co_varnames
+        wanted = names[: self._run.py_func.__code__.co_argcount][len(numba_text.ARGUMENTS) :]
+        known = {f"{numba_text.memory_name(m)}_all": a for m, a in self._memories.items()}
+        self._given = [known[name] for name in wanted]
+        self._stages: dict[str, Any] = {}
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory beside that of the network itself."""
+        return sum(a.nbytes for name, a in self._memories.items() if name.startswith("arena:"))
+
+    def run(
+        self, x: Any, t: Any, w: Any, order: Any, rows: int, start: int, step: int, numbers: Any,
+        keys: Any, going: Any, stop_at_once: bool,
+    ) -> tuple[Any, Any]:  # fmt: skip
+        """Do as many steps as `numbers` `(steps, members, n)` has, from batch `start` on.
+
+        `x`, `t` and `w` are all examples, rows by columns; `order` says which come in which place,
+        None as they lie. Returns the losses `(steps, members)` and for each member which step was
+        not finite, counted from 1, 0 where all were: that step and those behind it were not taken,
+        by no member at all with `stop_at_once`. `going` says which members take part; one whose
+        step was not finite leaves it.
+        """
+        count, members = len(numbers), self.members or 1
+        losses = np.full((count, members), np.nan)
+        bad = np.zeros(members, np.int64)
+        dtype = np.dtype(self.program.precision)
+        data = [x, t, np.empty((0, 1), dtype) if w is None else w]
+        stages = [self._stage(i, a, rows) for i, a in enumerate(data)]
+        shuffled = order is not None or not all(a.flags.writeable for a in data)
+        if order is None:
+            order = np.arange((start + count) * rows) if shuffled else np.empty(0, np.int64)
+        data = [_writeable(a) for a in data]
+        given = [
+            self.threads, self._team.state, rows, *data, order, shuffled, *stages, start, count,
+            step, numbers, keys, going, stop_at_once, losses, bad, *self._given,
+        ]  # fmt: skip
+        with one_blas_thread():
+            self._team.run(self._run, *given)
+        return losses, bad
+
+    def _stage(self, number: int, data: Any, rows: int) -> Any:
+        """Memory for a batch in a new order, of each thread that has one of its own."""
+        own = self.threads if self.members else 1
+        key = f"{number}:{data.shape[1]}:{rows}:{data.dtype}"
+        if key not in self._stages:
+            self._stages[key] = _aligned((own, rows * data.shape[1]), data.dtype)
+        return self._stages[key]
+
+
+def _writeable(a: Any) -> Any:
+    return a if a.flags.writeable else a.copy()
+
+
+def _aligned(shape: tuple[int, int], dtype: Any) -> Any:
+    """An array of zeros whose rows begin at cache lines."""
+    item = np.dtype(dtype).itemsize
+    width = -(-max(shape[1], 1) * item // 64) * 64 // item
+    flat = np.zeros(shape[0] * width * item + 64, np.uint8)
+    begin = -flat.ctypes.data % 64
+    whole = flat[begin : begin + shape[0] * width * item].view(dtype)
+    return whole.reshape(shape[0], width)
+
+
+__all__ = ["Steps", "cores", "unusable"]

@@ -1,0 +1,88 @@
+"""Generated modules on disk: written once, compiled once, found again by what they are made of.
+
+The folder is that of the environment variable GPUBP_CACHE, or `gpubp` in the user's cache. A
+module is named after its text and the versions of all that it is compiled with; numba keeps the
+machine code beside it, for each processor its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def folder() -> Path:
+    """Where modules lie; made if it is not there, or a new one in the place for temporary files.
+
+    >>> folder().is_dir()
+    True
+    """
+    chosen = os.environ.get("GPUBP_CACHE")
+    base = Path(chosen) if chosen else _user_cache() / "gpubp"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        if os.access(base, os.W_OK):
+            return base
+    except OSError:
+        pass
+    return _temporary()
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+@cache
+def _temporary() -> Path:
+    return Path(tempfile.mkdtemp(prefix="gpubp-"))
+
+
+@cache
+def _made_with() -> str:
+    """The versions, and the source, of what a module's machine code has in it."""
+    parts = [sys.version, *(version(name) for name in ("numba", "llvmlite", "numpy", "scipy"))]
+    here = Path(__file__).parent
+    names = ("numba_parts", "products", "spinning", "team", "vector_math", "vector_parts",
+             "vector_formats")  # fmt: skip
+    parts += [(here / f"{name}.py").read_text() for name in names]
+    return "\0".join(parts)
+
+
+def load(text: str) -> Any:
+    """Return the module of that text.
+
+    >>> load("answer = 42").answer
+    42
+    """
+    digest = hashlib.sha256(f"{_made_with()}\0{text}".encode()).hexdigest()[:20]
+    name = f"gpubp_step_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    path = folder() / f"{name}.py"
+    if not path.exists() or path.read_text() != text:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".tmp", delete=False
+        ) as file:
+            file.write(text)
+        os.replace(file.name, path)  # whole or not at all: others may look for it too
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

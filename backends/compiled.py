@@ -41,8 +41,7 @@ class Steps:
         if reason is not None:
             raise DeviceError(reason)
         self.program, self.members, self.threads = program, members, threads
-        self.text = numba_text.module(program, members or 0, title)
-        self._run = modules.load(self.text).run
+        self._title = title
         self._team = Team(threads)
         dtype = np.dtype(program.precision)
         self._memories: dict[str, Any] = {
@@ -55,11 +54,24 @@ class Steps:
             self._memories[f"arena:{kind}"] = made
         for name, size in program.own.items():
             self._memories[name] = _aligned((own, size), dtype)
-        names = self._run.py_func.__code__.co_varnames
-        wanted = names[: self._run.py_func.__code__.co_argcount][len(numba_text.ARGUMENTS) :]
-        known = {f"{numba_text.memory_name(m)}_all": a for m, a in self._memories.items()}
-        self._given = [known[name] for name in wanted]
+        self._functions: dict[bool, tuple[Any, list[Any]]] = {}
         self._stages: dict[str, Any] = {}
+
+    def text(self, shuffled: bool = True) -> str:
+        """The text of the module that is compiled."""
+        return numba_text.module(
+            self.program, self.members or 0, self.threads, shuffled, self._title
+        )
+
+    def _function(self, shuffled: bool) -> tuple[Any, list[Any]]:
+        """The compiled function, and the memories it takes in order."""
+        if shuffled not in self._functions:
+            run = modules.load(self.text(shuffled)).run
+            names = run.py_func.__code__.co_varnames[: run.py_func.__code__.co_argcount]
+            known = {f"{numba_text.memory_name(m)}_all": a for m, a in self._memories.items()}
+            memories = [known[name] for name in names[len(numba_text.ARGUMENTS) :]]
+            self._functions[shuffled] = run, memories
+        return self._functions[shuffled]
 
     @property
     def arena_bytes(self) -> int:
@@ -88,12 +100,13 @@ class Steps:
         if order is None:
             order = np.arange((start + count) * rows) if shuffled else np.empty(0, np.int64)
         data = [_writeable(a) for a in data]
-        given = [
-            self.threads, self._team.state, rows, *data, order, shuffled, *stages, start, count,
-            step, numbers, keys, going, stop_at_once, losses, bad, *self._given,
-        ]  # fmt: skip
+        function, memories = self._function(shuffled)
+        before = [self.threads, self._team.state, rows, *data, order, *stages, start]
+        after = [step, numbers, keys, going, stop_at_once, losses, bad, *memories]
+        if not function.signatures:
+            function(0, *before, 0, *after)  # no step: it is compiled by one thread alone
         with one_blas_thread():
-            self._team.run(self._run, *given)
+            self._team.run(function, *before, count, *after)
         return losses, bad
 
     def _stage(self, number: int, data: Any, rows: int) -> Any:

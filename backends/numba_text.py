@@ -20,17 +20,20 @@ from gpubp.program.values import ARITHMETIC, BITWISE, COMPARISONS
 SMALL = 4096
 """Multiplications in a product, up to which it is a loop of ours and not a call of BLAS."""
 
-_MEET = "if threads > 1 and not barrier(meeting, threads): return"
+_MEET = "if not barrier(meeting, {threads}): return"
 
 _KINDS = {"T": "T", "U": "np.uint32", "I": "np.int64", "bool": "np.bool_"}
+INLINED = 2000
+"""Operations of a kernel, up to which it becomes a part of the function that calls it."""
+
 _NEUTRAL = {"sum": "0", "max": "-np.inf", "min": "np.inf"}
 _SIGNS = {**ARITHMETIC, **COMPARISONS, **BITWISE}
 
 HEAD = '''"""{title}"""
 import numpy as np
 from gpubp.backends.numba_parts import (
-    barrier, compiled, cos_{p}, erf_{p}, exp_{p}, expm1_{p}, gemm_{p}, log1p_{p}, log_{p},
-    tanh_{p},
+    apart, barrier, compiled, cos_{p}, erf_{p}, exp_{p}, expm1_{p}, gather, gemm_{p}, log1p_{p},
+    log_{p}, scatter, take, tanh_{p}, total_max, total_min, total_sum,
 )
 
 T = np.{p}
@@ -38,9 +41,13 @@ LARGEST = T(np.finfo(np.{p}).max)
 '''
 
 
-def module(program: Program, members: int, title: str) -> str:
-    """Return the text of a module whose `run` does the steps of a program."""
-    return _Module(program, members).text(title)
+def module(program: Program, members: int, threads: int, shuffled: bool, title: str) -> str:
+    """Return the text of a module whose `run` does the steps of a program.
+
+    `threads` share the rows of a step, or the members of an ensemble (none: 0); `shuffled` says
+    whether batches come in an order of their own or as they lie.
+    """
+    return _Module(program, members, threads, shuffled).text(title)
 
 
 def kernel(k: Kernel, name: str, precision: str, shared: str = "") -> str:
@@ -51,6 +58,8 @@ def kernel(k: Kernel, name: str, precision: str, shared: str = "") -> str:
     more = ["first", "count"] if shared else []
     arrays = [f"a{i}" for i in range(len(k.formals))]
     lines = [f"def {name}({', '.join([*arrays, *more])}):"]
+    if k.operations > INLINED:
+        lines.append("    apart()")
     printer = _Kernel(k, precision, shared)
     lines += ["    " + line for line in printer.lines()]
     return "\n".join(lines)
@@ -198,8 +207,9 @@ def small_product(call: Product, name: str) -> str:
 
 
 class _Module:
-    def __init__(self, program: Program, members: int) -> None:
-        self._program, self._members = program, members
+    def __init__(self, program: Program, members: int, threads: int, shuffled: bool) -> None:
+        self._program, self._members, self._threads = program, members, threads
+        self._shuffled, self._meet = shuffled, _MEET.format(threads=threads)
         self._functions: dict[str, str] = {}
         self._views: dict[tuple[Buffer, str], str] = {}
         self._fixed: list[str] = []
@@ -261,7 +271,7 @@ class _Module:
         elif isinstance(call, Product):
             yield self._product(call)
         elif isinstance(call, Barrier):
-            yield _MEET
+            yield self._meet
         elif isinstance(call, Guard):
             yield f"if {self._view(call.truth, 'flat')}[0]:"
         else:
@@ -285,7 +295,12 @@ class _Module:
 
     def _span(self, shared: str, k: Kernel) -> str:
         number = k.rows if shared == "rows" else k.cols
-        return f"thread * {number} // threads:(thread + 1) * {number} // threads"
+        return self._part(number)
+
+    def _part(self, number: int | str | None) -> str:
+        """The thread's part of so many."""
+        t = self._threads
+        return f"thread * {number} // {t}:(thread + 1) * {number} // {t}"
 
     def _product(self, call: Product) -> str:
         m, n, k = call.out.rows, call.out.cols, call.inner
@@ -308,8 +323,8 @@ class _Module:
         part, at = {"rows": m, "cols": n}.get(call.shared, 0), ["0", "0", "0"]
         size = [str(m), str(n)]
         if call.shared:
-            first = f"(thread * {part} // threads)"
-            count = f"((thread + 1) * {part} // threads - thread * {part} // threads)"
+            first, stop = (f"({end})" for end in self._part(part).split(":"))
+            count = f"{stop} - {first}"
             if call.shared == "rows":
                 size[0], at[0] = count, f"{first} * {n}"
                 at[1] = first if ta else f"{first} * {lda}"
@@ -324,30 +339,18 @@ class _Module:
     def _alone(self, call: Call) -> Iterable[str]:
         """What the first thread does by itself."""
         if isinstance(call, Total):
-            out, parts = self._view(call.out, "flat"), self._view(call.parts, "matrix")
-            value = _joined(call.op, "x", f"{parts}[i, j]") if call.op == "sum" else (
-                _joined(call.op, "x", "y"))  # fmt: skip
-            inner = [f"    x = {parts}[0, j]", f"    for i in range(1, {call.parts.rows}):"]
-            if call.op != "sum":
-                inner.append(f"        y = {parts}[i, j]")
-            lines = [f"for j in range({call.out.size}):", *inner, f"        x = {value}",
-                     f"    {out}[j] = x"]  # fmt: skip
+            name, given = f"total_{call.op}", (call.out, call.parts)
         elif isinstance(call, Gather):
-            out, table = self._view(call.out, "matrix"), self._view(call.table, "matrix")
-            index = self._view(call.index, "flat")
-            lines = [f"for i in range({call.out.rows}):", f"    p = {index}[i]",
-                     f"    for j in range({call.out.cols}):",
-                     f"        {out}[i, j] = {table}[p, j]"]  # fmt: skip
+            name, given = "gather", (call.out, call.table, call.index)
         else:
             assert isinstance(call, Scatter)
-            out, rows = self._view(call.out, "matrix"), self._view(call.rows, "matrix")
-            index = self._view(call.index, "flat")
-            lines = [f"{out}[:, :] = T(0)", f"for i in range({call.index.size}):",
-                     f"    p = {index}[i]", f"    for j in range({call.out.cols}):",
-                     f"        {out}[p, j] += {rows}[i, j]"]  # fmt: skip
-        if self._program.threads > 1:
-            lines = ["if thread == 0:", *("    " + line for line in lines)]
-        yield from lines
+            name, given = "scatter", (call.out, call.index, call.rows)
+        flat = {id(call.out)} if isinstance(call, Total) else {id(given[-1])}
+        if isinstance(call, Scatter):
+            flat = {id(call.index)}
+        views = [self._view(b, "flat" if id(b) in flat else "matrix") for b in given]
+        line = f"{name}({', '.join(views)})"
+        yield f"if thread == 0: {line}" if self._program.threads > 1 else line
 
     # -- the function of all steps -------------------------------------------------------------
 
@@ -373,10 +376,10 @@ class _Module:
         yield "    word = np.empty(1, np.uint32)"
         yield "    for i in range(count):"
         yield "        word[0] = np.uint32(step + i)"
-        yield from ("        " + line for line in batch_lines(self._program, memories, several))
+        yield from ("        " + line for line in self._batch(memories))
+        own = ", ".join(self._part(self._members).split(":"))
         if several:
-            yield f"        for k in range(thread * {self._members} // threads, " \
-                  f"(thread + 1) * {self._members} // threads):"  # fmt: skip
+            yield f"        for k in range({own}):"
             yield "            if not going[k]: continue"
             inner += views
         inner += ["numbers = numbers_all[i, k]", "key = keys[k : k + 1]", *self._moving]
@@ -386,21 +389,37 @@ class _Module:
         inner += [f"{once}losses[i, k] = {loss}", "if not sound:", f"    {once}bad[k] = i + 1"]
         deep = "            " if several else "        "
         yield from (deep + line for line in inner)
-        if several:
-            yield f"        {_MEET}"
-            yield "        if stop_at_once:"
-            yield f"            for k in range({self._members}):"
-            yield "                if bad[k] == i + 1: return"
-            yield "        elif True:"
-            yield f"            for k in range(thread * {self._members} // threads, " \
-                  f"(thread + 1) * {self._members} // threads):"  # fmt: skip
-            yield "                if bad[k] > 0: going[k] = False"
-        else:
+        if not several:
             yield "        if not sound: return"
+            return
+        if self._threads > 1:
+            yield f"        {self._meet}"
+        yield "        if stop_at_once:"
+        yield f"            for k in range({self._members}):"
+        yield "                if bad[k] == i + 1: return"
+        yield "        else:"
+        yield f"            for k in range({own}):"
+        yield "                if bad[k] > 0: going[k] = False"
+
+    def _batch(self, memories: Sequence[str]) -> Iterable[str]:
+        """Where the batch of a step lies: in the data, or gathered in a new order."""
+        used = [m for m in ("x", "t", "w") if m in memories]
+        if not self._shuffled:
+            yield "p = (start + i) * rows"
+            yield from (f"{m} = {m}_data[p : p + rows].reshape(-1)" for m in used)
+            return
+        together = not self._members and self._threads > 1
+        low, high = (self._part("rows") if together else "0:rows").split(":")
+        for m in used:
+            row = "thread" if self._members else "0"
+            yield f"{m} = stage_{m}[{row}]"
+            yield f"take({m}_data, order, (start + i) * rows, {low}, {high}, {m})"
+        if together:
+            yield self._meet
 
 
 ARGUMENTS = (
-    "thread", "threads", "meeting", "rows", "x_data", "t_data", "w_data", "order", "shuffled", "stage_x",
+    "thread", "threads", "meeting", "rows", "x_data", "t_data", "w_data", "order", "stage_x",
     "stage_t", "stage_w", "start", "count", "step", "numbers_all", "keys", "going", "stop_at_once",
     "losses", "bad",
 )  # fmt: skip
@@ -419,27 +438,3 @@ def memory_name(memory: str) -> str:
     if memory == "step":
         return "word"
     return "".join(c if c.isalnum() else "_" for c in memory)
-
-
-def batch_lines(program: Program, memories: Sequence[str], several: bool) -> Iterable[str]:
-    """Where the batch of a step lies: in the data, or gathered in a new order."""
-    used = [m for m in ("x", "t", "w") if m in memories]
-    yield "if shuffled:"
-    if several or program.threads == 1:
-        yield "    low, high = 0, rows"
-    else:
-        yield "    low, high = thread * rows // threads, (thread + 1) * rows // threads"
-    row = "thread" if several else "0"
-    for m in used:
-        yield f"    {m} = stage_{m}[{row}]"
-        yield f"    size = {m}_data.shape[1]"
-        yield "    for r in range(low, high):"
-        yield f"        {m}[r * size : (r + 1) * size] = {m}_data[order[(start + i) * rows + r]]"
-    if not several and program.threads > 1:
-        yield f"    {_MEET}"
-    yield "else:"
-    yield "    p = (start + i) * rows"
-    for m in used:
-        yield f"    {m} = {m}_data[p : p + rows].reshape(-1)"
-    if not used:
-        yield "    pass"

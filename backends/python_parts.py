@@ -9,6 +9,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .loops import gather, scatter, take, total_max, total_min, total_sum
+
+__all__ = [
+    "apart", "barrier", "compiled", "gather", "gemm", "scatter", "take", "total_max", "total_min",
+    "total_sum",
+]  # fmt: skip
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -19,6 +26,10 @@ def compiled(function: _F) -> _F:
     True
     """
     return function
+
+
+def apart() -> None:
+    """Nothing: no function is made a part of another."""
 
 
 def barrier(meeting: Any, threads: int) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from gpubp.errors import DeviceError
 from gpubp.program.program import Program
 
-from . import modules, numba_text, products
+from . import modules, products
+from .numba_module import MOVING, Module, own_of_thread
 from .team import Team, cores, one_blas_thread
 
 _DTYPES = {"U": np.uint32, "I": np.int64, "bool": np.bool_}
@@ -43,34 +44,43 @@ class Steps:
         self.program, self.members, self.threads = program, members, threads
         self._title = title
         self._team = Team(threads)
+        self._module = Module(program, members or 0, threads)
+        self._memories = {name: _rows(a, members) for name, a in arrays.items()}
+        self._own = threads if members else 1
         dtype = np.dtype(program.precision)
-        self._memories: dict[str, Any] = {
-            name: np.ascontiguousarray(a).reshape(members if members and a.ndim > 1 else 1, -1)
-            for name, a in arrays.items()
-        }
-        own = threads if members else 1
         for kind, size in program.arena.items():
-            made = _aligned((own, size), _DTYPES.get(kind, dtype))
-            self._memories[f"arena:{kind}"] = made
+            self._memories[f"arena:{kind}"] = _aligned((self._own, size), _DTYPES.get(kind, dtype))
         for name, size in program.own.items():
-            self._memories[name] = _aligned((own, size), dtype)
-        self._functions: dict[bool, tuple[Any, list[Any]]] = {}
+            self._memories[name] = _aligned((self._own, size), dtype)
+        self._tables = self._made_tables()
+        self._functions: dict[bool, Any] = {}
         self._stages: dict[str, Any] = {}
+
+    def _made_tables(self) -> tuple[Any, ...]:
+        """Where each thread finds memories, and what its table is made of."""
+        module, threads = self._module, self.threads
+        names = list(module.memories)
+        begins = np.zeros((threads, len(names)), np.int64)
+        strides = np.zeros(len(names), np.int64)
+        for number, name in enumerate(names):
+            if name in MOVING:
+                continue
+            array = self._memories[name]
+            begins[:, number] = array.ctypes.data
+            if own_of_thread(name) and self._own > 1:
+                begins[:, number] += np.arange(threads) * array.strides[0]
+            elif len(array) > 1 and not own_of_thread(name):
+                strides[number] = array.strides[0]
+        which, offsets = module.which, module.offsets
+        return begins, strides, np.zeros_like(begins), which, offsets, np.zeros_like(offsets)
 
     def text(self, shuffled: bool = True) -> str:
         """The text of the module that is compiled."""
-        return numba_text.module(
-            self.program, self.members or 0, self.threads, shuffled, self._title
-        )
+        return self._module.text(shuffled, self._title)
 
-    def _function(self, shuffled: bool) -> tuple[Any, list[Any]]:
-        """The compiled function, and the memories it takes in order."""
+    def _function(self, shuffled: bool) -> Any:
         if shuffled not in self._functions:
-            run = modules.load(self.text(shuffled)).run
-            names = run.py_func.__code__.co_varnames[: run.py_func.__code__.co_argcount]
-            known = {f"{numba_text.memory_name(m)}_all": a for m, a in self._memories.items()}
-            memories = [known[name] for name in names[len(numba_text.ARGUMENTS) :]]
-            self._functions[shuffled] = run, memories
+            self._functions[shuffled] = modules.load(self.text(shuffled)).run
         return self._functions[shuffled]
 
     @property
@@ -100,9 +110,9 @@ class Steps:
         if order is None:
             order = np.arange((start + count) * rows) if shuffled else np.empty(0, np.int64)
         data = [_writeable(a) for a in data]
-        function, memories = self._function(shuffled)
-        before = [self.threads, self._team.state, rows, *data, order, *stages, start]
-        after = [step, numbers, keys, going, stop_at_once, losses, bad, *memories]
+        function = self._function(shuffled)
+        before = [self._team.state, rows, *data, order, *stages, start]
+        after = [step, numbers, keys, going, stop_at_once, losses, bad, *self._tables]
         if not function.signatures:
             function(0, *before, 0, *after)  # no step: it is compiled by one thread alone
         with one_blas_thread():
@@ -116,6 +126,15 @@ class Steps:
         if key not in self._stages:
             self._stages[key] = _aligned((own, rows * data.shape[1]), data.dtype)
         return self._stages[key]
+
+
+def _rows(array: Any, members: int | None) -> Any:
+    """An array by member; its memory is that of the network, and must not be copied."""
+    rows = members if members and array.ndim > 1 else 1
+    found = array.reshape(rows, -1)
+    if found.size and not np.shares_memory(found, array):
+        raise ValueError("an array of the network does not lie in one piece")
+    return found
 
 
 def _writeable(a: Any) -> Any:

@@ -7,21 +7,12 @@ from typing import Any
 import llvmlite.binding
 import numba
 
-from . import loops
-from .products import gemm_float32, gemm_float64
-from .team import barrier
+from . import loops, products, team
 from .vector_math import (
     cos_float32, cos_float64, erf_float32, erf_float64, exp_float32, exp_float64, expm1_float32,
     expm1_float64, log1p_float32, log1p_float64, log_float32, log_float64, tanh_float32,
     tanh_float64,
 )  # fmt: skip
-
-__all__ = [
-    "apart", "barrier", "compiled", "cos_float32", "cos_float64", "erf_float32", "erf_float64",
-    "exp_float32", "exp_float64", "expm1_float32", "expm1_float64", "gather", "gemm_float32",
-    "gemm_float64", "log1p_float32", "log1p_float64", "log_float32", "log_float64", "scatter", "take",
-    "tanh_float32", "tanh_float64", "total_max", "total_min", "total_sum",
-]  # fmt: skip
 
 # A kernel may take a dozen arrays: LLVM is to check that they lie apart, and vectorise, all the
 # same. By default it gives up at eight comparisons.
@@ -30,9 +21,11 @@ llvmlite.binding.set_option("gpubp", "-runtime-memory-check-threshold=256")
 # All of fastmath but nnan and ninf, which would remove the checks for what is not finite.
 _FLAGS = {"reassoc", "contract", "arcp", "nsz", "afn"}
 
-compiled: Any = numba.njit(
-    cache=True, nogil=True, error_model="numpy", boundscheck=False, fastmath=_FLAGS
-)
+_OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": _FLAGS}
+
+compiled: Any = numba.njit(**_OPTIONS)
+cached: Any = numba.njit(cache=True, **_OPTIONS)
+"""As `compiled`; the machine code, with that of all it calls, is kept on disk."""
 
 
 @numba.extending.intrinsic
@@ -47,6 +40,72 @@ def apart(typingctx):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return numba.types.void(), code
+
+
+def _pointer(dtype: Any) -> Any:
+    """Code that takes an address for a pointer to numbers of that type."""
+
+    @numba.extending.intrinsic
+    def pointer(typingctx, address):  # type: ignore[no-untyped-def]
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = context.get_value_type(signature.return_type)
+            return builder.inttoptr(arguments[0], kind)
+
+        return numba.types.CPointer(dtype)(numba.types.intp), code
+
+    return pointer
+
+
+def _seen_as(dtype: Any) -> tuple[Any, Any]:
+    pointer = _pointer(dtype)
+
+    @compiled
+    def flat(address: Any, size: Any) -> Any:
+        return numba.carray(pointer(address), (size,))
+
+    @compiled
+    def matrix(address: Any, rows: Any, cols: Any) -> Any:
+        return numba.carray(pointer(address), (rows, cols))
+
+    return flat, matrix
+
+
+@compiled
+def address(array: Any) -> Any:
+    """Where an array begins."""
+    return array.ctypes.data
+
+
+flat_T_float32, matrix_T_float32 = _seen_as(numba.float32)
+flat_T_float64, matrix_T_float64 = flat_D, _ = _seen_as(numba.float64)
+flat_U, matrix_U = _seen_as(numba.uint32)
+flat_I, matrix_I = _seen_as(numba.int64)
+flat_bool, matrix_bool = _seen_as(numba.boolean)
+
+def _product(gemm: Any) -> Any:
+    """A product whose sizes and addresses are entries of a table; see `numba_module`."""
+
+    @compiled
+    def product(ta: Any, tb: Any, table: Any, at: Any) -> None:
+        apart()
+        m, n, k = table[at], table[at + 1], table[at + 2]
+        a, lda, b, ldb = table[at + 3], table[at + 4], table[at + 5], table[at + 6]
+        gemm(ta, tb, m, n, k, a, lda, b, ldb, table[at + 7], table[at + 8], 0.0)
+
+    return product
+
+
+product_float32, product_float64 = (
+    _product(gemm) for gemm in (products.gemm_float32, products.gemm_float64)
+)
+_spin = team.barrier
+
+
+@compiled
+def barrier(meeting: Any, threads: Any) -> Any:
+    """Wait for the other threads; false where one of them failed."""
+    apart()
+    return _spin(meeting, threads)
 
 
 gather, scatter, take = (compiled(f) for f in (loops.gather, loops.scatter, loops.take))

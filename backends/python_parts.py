@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from math import erf
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ import numpy as np
 from .loops import gather, scatter, take, total_max, total_min, total_sum
 
 __all__ = [
-    "apart", "barrier", "compiled", "gather", "gemm", "scatter", "take", "total_max", "total_min",
+    "apart", "barrier", "compiled", "gather", "product", "scatter", "take", "total_max", "total_min",
     "total_sum",
 ]  # fmt: skip
 
@@ -28,6 +27,9 @@ def compiled(function: _F) -> _F:
     return function
 
 
+cached = compiled
+
+
 def apart() -> None:
     """Nothing: no function is made a part of another."""
 
@@ -37,27 +39,66 @@ def barrier(meeting: Any, threads: int) -> bool:
     return True
 
 
-def gemm(
-    ta: bool, tb: bool, m: int, n: int, k: int, a: Any, lda: int, b: Any, ldb: int, c: Any,
-    ldc: int, beta: Any,
-) -> None:  # fmt: skip
-    """C = op(A) op(B) + beta C for flat arrays that begin at their first element.
+class Address:
+    """A place in memory, in bytes from the begin of an array."""
+
+    def __init__(self, base: Any, offset: int = 0) -> None:
+        self.base, self.offset = base, offset
+
+    def __add__(self, more: int) -> Address:
+        return Address(self.base, self.offset + more)
+
+    def flat(self, size: int) -> Any:
+        start, rest = divmod(self.offset, self.base.itemsize)
+        assert rest == 0, "an address between two elements"
+        assert start + size <= self.base.size, "an array reaches beyond its memory"
+        return self.base[start : start + size]
+
+
+def address(array: Any) -> Any:
+    """Where an array begins."""
+    if array is None:
+        return None
+    return Address(array.reshape(-1))
+
+
+def flat(where: Address, size: int) -> Any:
+    """The array of so many elements at an address.
+
+    >>> flat(address(np.arange(4.0)) + 16, 2)
+    array([2., 3.])
+    """
+    return where.flat(size)
+
+
+def matrix(where: Address, rows: int, cols: int) -> Any:
+    """The rows that begin at an address.
+
+    >>> matrix(address(np.arange(4.0)), 2, 2).tolist()
+    [[0.0, 1.0], [2.0, 3.0]]
+    """
+    return where.flat(rows * cols).reshape(rows, cols)
+
+
+def product(ta: bool, tb: bool, table: Any, at: int) -> None:
+    """A product whose sizes and addresses are entries of a table; see `numba_module`.
 
     >>> c = np.zeros(1)
-    >>> gemm(False, False, 1, 1, 2, np.ones(2), 2, np.ones(2), 1, c, 1, 0.0)
+    >>> ones = np.ones(2)
+    >>> product(False, False, [1, 1, 2, address(ones), 2, address(ones), 1, address(c), 1], 0)
     >>> c
     array([2.])
     """
-    x = _matrix(a, k, m, lda).T if ta else _matrix(a, m, k, lda)
-    y = _matrix(b, n, k, ldb).T if tb else _matrix(b, k, n, ldb)
-    out = _matrix(c, m, n, ldc)
-    out[...] = x @ y + (beta * out if beta else 0)
+    m, n, k, a, lda, b, ldb, c, ldc = table[at : at + 9]
+    x = _strided(a, k, m, lda).T if ta else _strided(a, m, k, lda)
+    y = _strided(b, n, k, ldb).T if tb else _strided(b, k, n, ldb)
+    _strided(c, m, n, ldc)[...] = x @ y
 
 
-def _matrix(flat: Any, rows: int, cols: int, stride: int) -> Any:
-    assert flat.size >= (rows - 1) * stride + cols, "a matrix reaches beyond its array"
-    size = flat.itemsize
-    return np.lib.stride_tricks.as_strided(flat, (rows, cols), (stride * size, size))
+def _strided(where: Address, rows: int, cols: int, stride: int) -> Any:
+    held = where.flat((rows - 1) * stride + cols)
+    size = held.itemsize
+    return np.lib.stride_tricks.as_strided(held, (rows, cols), (stride * size, size))
 
 
 def _each(dtype: Any) -> dict[str, Any]:
@@ -69,4 +110,6 @@ def _each(dtype: Any) -> dict[str, Any]:
 
 
 globals().update(_each(np.float32), **_each(np.float64))
-gemm_float32, gemm_float64 = partial(gemm), partial(gemm)
+product_float32 = product_float64 = product
+flat_D = flat_T_float32 = flat_T_float64 = flat_U = flat_I = flat_bool = flat
+matrix_T_float32 = matrix_T_float64 = matrix_U = matrix_I = matrix_bool = matrix

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from .recorder import Phase
-from .values import CALLS, COLUMN_REDUCTIONS, COSTLY, ROW_REDUCTIONS, Region, Value
+from .values import CALLS, COLUMN_REDUCTIONS, COSTLY, ROW_REDUCTIONS, UNSIGNED, Region, Value
 
 CHEAP = 24
 """How many operations are done again rather than a matrix stored."""
+
+
+Home: TypeAlias = tuple[int, int | None, int | None, str]
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Plan:
             self.level[value] = self._level(value)
         self._put_off()
         self.stored: set[Value] = set()
-        self._outs: dict[tuple[int, int | None, int | None], list[Value]] = {}
+        self._outs: dict[Home, list[Value]] = {}
         self._cut: dict[Value, tuple[frozenset[Value], frozenset[Value]]] = {}
         self.fixed = self._fixed()
         for value in self.values:
@@ -127,7 +131,12 @@ class Plan:
                 fixed |= set(value.args)
             if value.op == "concat" or crosses(value):
                 fixed.add(value)
+            if value.sort != "one":  # words of random bits: so that kernels of layers are equal
+                fixed |= {a for a in value.args if a.sort == "one" and self._is_word(a)}
         return fixed
+
+    def _is_word(self, value: Value) -> bool:
+        return value.kind == UNSIGNED and value.op not in ("leaf", "constant")
 
     # -- what is stored ------------------------------------------------------------------------
 
@@ -139,10 +148,14 @@ class Plan:
         """Whether a kernel of that level finds a value in memory."""
         return self.lies(value) or (value in self.stored and self.level[value] < level)
 
-    def home(self, value: Value) -> tuple[int, int | None, int | None]:
-        """The kernel that makes a value: its level, its rows, or the length of a flat array."""
+    def home(self, value: Value) -> Home:
+        """The kernel that makes a value: its level, its rows, or the length of a flat array.
+
+        The words of each layer's random bits have a kernel of their own, all with one text.
+        """
         of = value.args[0] if crosses(value) else value
-        return self.level[value], of.rows, of.cols if of.rows is None else None
+        layer = value.origin if value.sort == "one" and self._is_word(value) else ""
+        return self.level[value], of.rows, of.cols if of.rows is None else None, layer
 
     def _store(self, value: Value) -> None:
         if value in self.stored or self.lies(value):
@@ -194,7 +207,7 @@ class Plan:
                     yield Step(level, (value,), call=True)
             homes = sorted(
                 (h for h in self._outs if h[0] == level),
-                key=lambda h: (h[1] is None, h[1] or 0, h[2] or 0),
+                key=lambda h: (h[1] is None, h[1] or 0, h[2] or 0, h[3]),
             )
             for home in homes:
                 outs = sorted(self._outs[home], key=lambda v: v.number)

@@ -15,6 +15,9 @@ from .values import Region, Value
 
 ARENA = "arena"
 
+DOUBLE = "D"
+"""The kind of the numbers that come with a step: float64, whatever the network."""
+
 
 @dataclass(frozen=True)
 class Buffer:
@@ -173,7 +176,8 @@ class _Builder:
         value = self.arena.origin(value)
         if value.op == "leaf" or value in self._plan.sinks:
             region: Region = value.attr if value.op == "leaf" else self._plan.sinks[value]
-            return Buffer(region.memory, region.start, rows, cols, value.kind)
+            kind = DOUBLE if region.memory == "numbers" else value.kind
+            return Buffer(region.memory, region.start, rows, cols, kind)
         block = self.arena.block[value]
         return Buffer(f"{ARENA}:{value.kind}", block.start, rows, cols, value.kind)
 

@@ -235,7 +235,9 @@ class RecordingBackend(Backend):
         )
         if first_row:
             index = index + (first_row * columns & 0xFFFFFFFF)
-        first, second = words(self.xp, key, stream, step)  # type: ignore[arg-type]
+        # The stream lies in memory, so that the kernels of several layers are the same.
+        held = self.recorder.constant(np.asarray([stream], dtype=np.uint32))
+        first, second = words(self.xp, key, held, step)  # type: ignore[arg-type]
         return bits(self.xp, index, first, second)
 
     def finite(self, flat: Array, value: Array, reach: Any) -> Any:

@@ -40,6 +40,7 @@ from gpubp.backends.numba_parts import (
     tanh_{p}, total_max, total_min, total_sum,
 )
 
+I = np.int64  # numba would compile a function anew for each literal
 T = np.{p}
 LARGEST = T(np.finfo(np.{p}).max)
 '''
@@ -130,18 +131,20 @@ class Module:
                 yield f"{depth}if flat_bool(table[{at}], 1)[0]:"
                 depth += "    "
             elif isinstance(call, Barrier):
-                yield f"{depth}if not barrier(meeting, {self._threads}): return 2"
+                yield f"{depth}sound = barrier(meeting, {self._threads})"
             else:
                 alone = self._shares() and not getattr(call, "shared", "")
                 once = "if thread == 0: " if alone else ""
                 yield f"{depth}{once}{self._line(call, at)}"
+        if self._shares():  # where a thread failed nobody waits any more, and all of it is void
+            yield f"{depth}if not sound: return 2"
         yield f"{depth}return 1"
         if depth:
             yield "return 0"
 
     def _line(self, call: Call, at: int) -> str:
         if isinstance(call, Launch):
-            return f"{self._launch(call)}(table, {at})"
+            return f"{self._launch(call)}(table, I({at}))"
         if isinstance(call, Product):
             return self._product(call, at)
         if isinstance(call, Total):
@@ -186,7 +189,7 @@ class Module:
             for buffer in (call.out, call.a, call.b):
                 self._place(buffer)
             name = self._function(small_product(call, "KERNEL"), f"product_{call.label}")
-            return f"{name}(table, {at})"
+            return f"{name}(table, I({at}))"
         lda, ldb = (m if ta else k), (k if tb else n)
         rows, cols = [0] * (threads + 1), [0] * (threads + 1)
         sizes = [m] * threads, [n] * threads
@@ -205,7 +208,7 @@ class Module:
         self._number(ldb)
         self._place(call.out, [r * n + c for r, c in zip(rows, cols, strict=True)])
         self._number(n)
-        return f"product({ta}, {tb}, table, {at})"
+        return f"product({ta}, {tb}, table, I({at}))"
 
     # -- the functions of a step, and of all steps ---------------------------------------------
 

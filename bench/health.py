@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-import gpubp
 from gpubp.health import Health
 
-from .cpu import WORKLOADS, Workload, problem
+from .contenders.gpubp_network import loss_and_optimizer, network
 from .report import environment, write
+from .workloads import WORKLOADS, Workload, problem
 
 
 class Training:
@@ -27,12 +27,11 @@ class Training:
 
     def __init__(self, load: Workload, health: Health | None, device: str) -> None:
         p = problem(load)
-        mlp = gpubp.MLP(load.widths[1:-1], load.widths[-1], activation=load.hidden)
-        self.net, self.health = gpubp.Network(mlp, load.widths[0], device=device), health
+        self.net, self.health = network(p, device), health
         be = self.net.be
         self._x = [be.asarray(x) for x in p.x]
         self._t = [be.asarray(y[:, None], "int64") for y in p.y]
-        self._loss, self._method = gpubp.CrossEntropy(), gpubp.Adam(load.rate)
+        self._loss, self._method = loss_and_optimizer(p)
 
     def seconds(self, steps: int) -> float:
         """Return how long this many steps take, and the reading of the figures."""

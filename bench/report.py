@@ -11,15 +11,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = ("gpubp", "numpy", "torch", "jax", "scikit-learn", "cupy-cuda12x", "cupy-cuda13x")
+_LIBRARIES = (
+    "gpubp", "numpy", "scipy", "numba", "llvmlite", "torch", "jax", "jaxlib", "scikit-learn",
+    "cupy-cuda12x", "cupy-cuda13x",
+)  # fmt: skip
+_VARIABLES = ("OPENBLAS", "OMP_", "MKL_", "XLA_", "NUMBA_", "JAX_", "TORCH", "NPROC", "GPUBP_")
 
 
 def environment() -> dict[str, Any]:
-    """Return machine, versions, BLAS, date and commit."""
+    """Return machine, versions, BLAS, load, variables that libraries read, date and commit."""
     from threadpoolctl import threadpool_info
 
     blas = [
         {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
+        | {"library": Path(pool["filepath"]).name}
         for pool in threadpool_info()
     ]
     return {
@@ -30,6 +35,8 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: v for name in _LIBRARIES if (v := _version(name))},
         "threadpools": blas,
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Steps:
             raise DeviceError(reason)
         self.program, self.members, self.threads = program, members, threads
         self._title = title
-        self._team = Team(threads)
+        self._team = _team(threads)
         self._module = Module(program, members or 0, threads)
         self._memories = {name: _rows(a, members) for name, a in arrays.items()}
         self._own = threads if members else 1
@@ -126,6 +127,12 @@ class Steps:
         if key not in self._stages:
             self._stages[key] = _aligned((own, rows * data.shape[1]), data.dtype)
         return self._stages[key]
+
+
+@cache
+def _team(threads: int) -> Team:
+    """The team of that many threads; all networks share it."""
+    return Team(threads)
 
 
 def _rows(array: Any, members: int | None) -> Any:

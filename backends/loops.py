@@ -54,32 +54,32 @@ def scatter(out: Any, index: Any, rows: Any) -> None:
             out[p, j] += rows[i, j]
 
 
-def total_sum(out: Any, parts: Any) -> None:
-    """Add the parts `(threads, n)` of a sum.
+def total_sum(out: Any, parts: Any, first: int, stop: int) -> None:
+    """Add the parts `(threads, n)` of a sum, of columns `first` to `stop`.
 
     >>> import numpy as np
     >>> out = np.zeros(1)
-    >>> total_sum(out, np.asarray([[1.0], [2.0]]))
+    >>> total_sum(out, np.asarray([[1.0], [2.0]]), 0, 1)
     >>> out
     array([3.])
     """
-    for j in range(out.size):
+    for j in range(first, stop):
         x = parts[0, j]
         for i in range(1, parts.shape[0]):
             x += parts[i, j]
         out[j] = x
 
 
-def total_max(out: Any, parts: Any) -> None:
+def total_max(out: Any, parts: Any, first: int, stop: int) -> None:
     """The largest of the parts, NaN if one is.
 
     >>> import numpy as np
     >>> out = np.zeros(1)
-    >>> total_max(out, np.asarray([[1.0], [np.nan]]))
+    >>> total_max(out, np.asarray([[1.0], [np.nan]]), 0, 1)
     >>> out
     array([nan])
     """
-    for j in range(out.size):
+    for j in range(first, stop):
         x = parts[0, j]
         for i in range(1, parts.shape[0]):
             y = parts[i, j]
@@ -87,16 +87,16 @@ def total_max(out: Any, parts: Any) -> None:
         out[j] = x
 
 
-def total_min(out: Any, parts: Any) -> None:
+def total_min(out: Any, parts: Any, first: int, stop: int) -> None:
     """The smallest of the parts, NaN if one is.
 
     >>> import numpy as np
     >>> out = np.zeros(1)
-    >>> total_min(out, np.asarray([[1.0], [2.0]]))
+    >>> total_min(out, np.asarray([[1.0], [2.0]]), 0, 1)
     >>> out
     array([1.])
     """
-    for j in range(out.size):
+    for j in range(first, stop):
         x = parts[0, j]
         for i in range(1, parts.shape[0]):
             y = parts[i, j]

@@ -148,11 +148,14 @@ class Module:
         if isinstance(call, Product):
             return self._product(call, at)
         if isinstance(call, Total):
+            begins = self._begins(call.out.size) if call.shared else None
             self._place(call.out)
             self._place(call.parts)
-            out = f"flat_{call.out.kind}(table[{at}], {call.out.size})"
             parts = f"matrix_{call.out.kind}(table[{at + 1}], {call.parts.rows}, {call.parts.cols})"
-            return f"total_{call.op}({out}, {parts})"
+            out = f"flat_{call.out.kind}(table[{at}], {call.out.size})"
+            for end in (begins[:-1], begins[1:]) if begins else ([0], [call.out.size]):
+                self._enter(-1, end if begins else end * self._threads)
+            return f"total_{call.op}({out}, {parts}, table[{at + 2}], table[{at + 3}])"
         assert isinstance(call, Gather | Scatter)
         given = [call.out, call.table, call.index] if isinstance(call, Gather) else [
             call.out, call.index, call.rows]  # fmt: skip
@@ -201,6 +204,17 @@ class Module:
             sizes = sizes[0], [b - a for a, b in zip(cols, cols[1:], strict=False)]
         for size in sizes:
             self._enter(-1, size)
+        inner = self._begins(k if call.shared == "inner" else 0)
+        if call.shared == "inner":  # a and b lie by rows of the batch
+            self._enter(-1, [b - a for a, b in zip(inner, inner[1:], strict=False)])
+            rows, cols = [i * lda for i in inner], [i * ldb for i in inner]
+            self._place(call.a, rows)
+            self._number(lda)
+            self._place(call.b, cols)
+            self._number(ldb)
+            self._place(call.out)
+            self._number(n)
+            return f"product({ta}, {tb}, table, I({at}))"
         self._number(k)
         self._place(call.a, [r if ta else r * lda for r in rows])
         self._number(lda)

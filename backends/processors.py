@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 _SYSTEM = Path("/sys")
 _VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")  # the first that is set
@@ -23,6 +26,35 @@ def cores() -> int:
     found = _physical(_allowed())
     limits = [limit for limit in (_asked(), _quota()) if limit is not None]
     return max(1, min([found, *limits]))
+
+
+def here() -> int | None:
+    """Return the processor that the calling thread is on, None where the system does not tell."""
+    function = _current()
+    return None if function is None else int(function())
+
+
+def move_apart(number: int, caller: int | None) -> None:
+    """Move the calling thread, helper `number` of a team, away from the processor of its caller.
+
+    A thread that is woken begins where it was woken from, and one that waits awake looks busy: a
+    system may leave two of them on one processor for seconds while another is idle. It is moved
+    once and may then run wherever it may.
+    """
+    if caller is None or not hasattr(os, "sched_setaffinity"):
+        return
+    allowed = sorted(os.sched_getaffinity(0))
+    if caller in allowed and number < len(allowed):
+        os.sched_setaffinity(0, {allowed[(allowed.index(caller) + number) % len(allowed)]})
+        os.sched_setaffinity(0, allowed)
+
+
+@cache
+def _current() -> Any:
+    try:
+        return ctypes.CDLL(None).sched_getcpu
+    except (OSError, AttributeError, TypeError):
+        return None
 
 
 def _allowed() -> set[int] | int:

@@ -16,7 +16,7 @@ from typing import Any
 from gpubp.errors import InputError, shown, whole
 
 from .blas_threads import one_blas_thread, openmp_libraries
-from .processors import cores
+from .processors import cores, here, move_apart
 from .spinning import compiled, fail, new_state, reset
 
 __all__ = ["Team", "barrier", "cores", "one_blas_thread"]
@@ -27,6 +27,7 @@ barrier: Any
 
 _Function = Callable[..., Any]
 _Failed = Callable[[BaseException], None]
+_Job = tuple[_Function, tuple[Any, ...], _Failed, list[Any], "int | None"]
 
 
 def __getattr__(name: str) -> Any:
@@ -40,7 +41,7 @@ class _Helper:
     """A daemon thread and the job it has: `job` is None again when that is done."""
 
     def __init__(self) -> None:
-        self.job: tuple[_Function, tuple[Any, ...], _Failed, list[Any]] | None = None
+        self.job: _Job | None = None
         self.ending = False
         self._wake, self._done = threading.Lock(), threading.Lock()
         self._wake.acquire()
@@ -72,8 +73,11 @@ class _Helper:
                 return
 
     @staticmethod
-    def _work(f: _Function, args: tuple[Any, ...], failed: _Failed, openmp: list[Any]) -> None:
+    def _work(
+        f: _Function, args: tuple[Any, ...], failed: _Failed, openmp: list[Any], caller: int | None
+    ) -> None:
         try:
+            move_apart(args[0], caller)
             for library in openmp:
                 library.set_num_threads(1)
             f(*args)
@@ -171,11 +175,11 @@ class Team:
         args: tuple[Any, ...],
         failed: _Failed,
     ) -> None:
-        openmp = openmp_libraries()
+        openmp, caller = openmp_libraries(), here()
         while len(crew.helpers) < self.threads - 1:
             crew.helpers.append(_Helper())
         for number, helper in enumerate(crew.helpers, 1):
-            helper.job = f, (number, *args), failed, openmp
+            helper.job = f, (number, *args), failed, openmp, caller
             helper.wake()
 
     def _settle(self, helpers: list[_Helper]) -> None:

@@ -114,15 +114,14 @@ class Arena:
 
     def _own(self, number: int) -> None:
         """Memory that a kernel has for one row, or for its part of a sum."""
-        emit = self._emits.get(number)
-        if emit is None:
-            return
+        emit, step = self._emits.get(number), self._plan.steps[number]
         copies = self._copies.get(number, 1)
-        own: list[Scratch | Part] = list(emit.scratch)
+        own: list[Scratch | Part] = [] if emit is None else list(emit.scratch)
         if copies > 1:
-            own += [Part(v) for v in self._plan.steps[number].outs if crosses(v)]
+            own += [Part(v) for v in step.outs if step.call or crosses(v)]
         for each in own:
-            size = -(-(each.value.cols or 1) // ALIGN) * ALIGN * copies
+            length = each.value.size if step.call else each.value.cols or 1
+            size = -(-length // ALIGN) * ALIGN * copies
             last = self.added(each.value) if isinstance(each, Part) else number
             self.block[each] = Block(each.value.kind, size, number, last, holds=[each])
 

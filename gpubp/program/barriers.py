@@ -60,8 +60,7 @@ def accesses(call: Call, threads: int) -> Iterator[Access]:
             if not call.shared:
                 yield _access(buffer, FIRST, writes)
             elif buffer.stride:  # each thread has its own
-                own = buffer.start + buffer.stride * threads
-                yield Access(buffer.memory, buffer.start, own, (-1, buffer.stride), writes)
+                yield _own_part(buffer, threads)
             elif call.shared == "cols" and buffer.cols == call.kernel.cols:
                 yield _access(buffer, (buffer.cols, 1), writes)
             elif call.shared == "rows" and divided:
@@ -69,7 +68,7 @@ def accesses(call: Call, threads: int) -> Iterator[Access]:
             else:
                 yield _access(buffer, ALL, writes)
     elif isinstance(call, Product):
-        yield from _of_product(call)
+        yield from _of_product(call, threads)
     elif isinstance(call, Guard):
         yield _access(call.truth, ALL, False)
     elif isinstance(call, Gather):
@@ -81,11 +80,16 @@ def accesses(call: Call, threads: int) -> Iterator[Access]:
         yield _access(call.index, FIRST, False)
         yield _access(call.rows, FIRST, False)
     elif isinstance(call, Total):
-        yield _access(call.out, FIRST, True)
-        yield _access(call.parts, FIRST, False)
+        yield _access(call.out, (call.out.size, 1) if call.shared else FIRST, True)
+        yield _access(call.parts, ALL if call.shared else FIRST, False)
 
 
-def _of_product(call: Product) -> Iterator[Access]:
+def _of_product(call: Product, threads: int) -> Iterator[Access]:
+    if call.shared == "inner":
+        yield _own_part(call.out, threads)
+        for buffer in (call.a, call.b):
+            yield _access(buffer, (buffer.rows, buffer.cols), False)
+        return
     if not call.shared:
         for buffer in (call.a, call.b):
             yield _access(buffer, FIRST, False)
@@ -97,6 +101,12 @@ def _of_product(call: Product) -> Iterator[Access]:
     own_rows = by_rows and not call.transposed[0]
     yield _access(call.a, (call.a.rows, call.a.cols) if own_rows else ALL, False)
     yield _access(call.b, ALL, False)
+
+
+def _own_part(buffer: Buffer, threads: int) -> Access:
+    """Memory of which each thread has a copy, one after the other."""
+    stop = buffer.start + buffer.stride * threads
+    return Access(buffer.memory, buffer.start, stop, (-1, buffer.stride), True)
 
 
 def _access(buffer: Buffer, parts: str | tuple[int, int], writes: bool) -> Access:

@@ -27,6 +27,11 @@ def unusable() -> str | None:
     return products.available()
 
 
+def known(program: Program, members: int | None, threads: int, title: str, shuffled: bool) -> bool:
+    """Return whether the machine code of such `Steps` is here already, in memory or on disk."""
+    return modules.known(Module(program, members or 0, threads).text(shuffled, title))
+
+
 class Steps:
     """The steps of one program over the arrays of a network.
 

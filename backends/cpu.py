@@ -47,6 +47,14 @@ class CpuBackend(StandardBackend):
         self.device = "cpu"
         self._largest = math.sqrt(np.finfo(dtype).max)  # its square is finite
 
+    def compiler(self) -> Any:
+        from . import compiled
+
+        reason = compiled.unusable()
+        if reason is not None:
+            raise DeviceError(reason)
+        return compiled
+
     def to_numpy(self, x: Array) -> Any:
         return np.array(x)
 

@@ -59,21 +59,33 @@ def _made_with() -> str:
     return "\0".join(parts)
 
 
+def _name(text: str) -> str:
+    digest = hashlib.sha256(f"{_made_with()}\0{text}".encode()).hexdigest()[:20]
+    return f"gpubp_step_{digest}"
+
+
+def known(text: str) -> bool:
+    """Whether the machine code of that module is here already: loading it is quick.
+
+    >>> known("answer = 43")
+    False
+    """
+    name = _name(text)
+    return name in sys.modules or any((folder() / "__pycache__").glob(f"{name}.*.nbi"))
+
+
 def load(text: str) -> Any:
     """Return the module of that text.
 
     >>> load("answer = 42").answer
     42
     """
-    digest = hashlib.sha256(f"{_made_with()}\0{text}".encode()).hexdigest()[:20]
-    name = f"gpubp_step_{digest}"
+    name = _name(text)
     if name in sys.modules:
         return sys.modules[name]
     path = folder() / f"{name}.py"
     if not path.exists() or path.read_text() != text:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".tmp", delete=False
-        ) as file:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
             file.write(text)
         os.replace(file.name, path)  # whole or not at all: others may look for it too
     spec = importlib.util.spec_from_file_location(name, path)

@@ -43,6 +43,11 @@ class Arrays:
         self.g = Gradients(be, "", gradients, spec, self.written, self._frozen)
         self.state = views(be, spec, self._running, self._state, "state")
 
+    @property
+    def running(self) -> Array:
+        """All running state in one flat array `(..., n)`."""
+        return self._state
+
     def parameter(self, path: str) -> Array:
         """A parameter itself, not a copy."""
         return self.params.view(self._be, self.theta, path)

@@ -157,6 +157,14 @@ class Backend(ABC):
     def activate(self) -> AbstractContextManager[Any]:
         """Make this the current device inside a `with` block."""
 
+    def compiler(self) -> Any:
+        """Return what compiles programs of training steps for this device.
+
+        It has `Steps` and `cores`, see `gpubp.backends.compiled`. Raises `DeviceError` where there
+        is none, or where what it needs is missing.
+        """
+        raise DeviceError(f"training steps are compiled for the CPU, not for {self.device}")
+
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until the device has done all that it was asked to do."""

@@ -93,6 +93,21 @@ class Mean:
         self._total = value if self._total is None else self._total + value
         self._weight += weight
 
+    def add_steps(self, values: Any, weights: Any) -> None:
+        """Take in the means `(steps, members)` of batches, `(steps,)` weights, one by one.
+
+        With the bits of as many calls of `add`; a batch that weighs nothing is passed over.
+        """
+        kept = weights > 0.0
+        if not kept.any():
+            return
+        terms = values[kept] * weights[kept, None]
+        begin = np.zeros((1, terms.shape[1])) if self._total is None else self._total
+        begin = np.reshape(np.asarray(begin, dtype=np.float64), (1, -1))
+        total = np.cumsum(np.concatenate([begin, terms]), axis=0)[-1]
+        self._total = float(total[0]) if self._net.members is None else total
+        self._weight = float(np.cumsum(np.concatenate([[self._weight], weights[kept]]))[-1])
+
     def _on_host(self, value: Array) -> Any:
         if self._net.be.deferred:  # stays there, in float64: sums of many lose digits in float32
             return self._net.be.xp.astype(value, self._net.be.xp.float64)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from . import evaluation, feeds, inputs, restarts, streaming
+from . import compiling, evaluation, feeds, inputs, restarts, streaming
 from .arguments import check_callbacks, check_counts, check_keep, check_rest, pair, record_names
 from .bound import Bound
 from .checkpoints import Checkpoints, check_checkpoint
+from .compiling import check_compile
 from .errors import InputError, NonFiniteError
 from .feeds import Feed
 from .history import Callback, History
@@ -85,6 +86,8 @@ class Fitting(Bound):
         checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
         every: int | None = None,
         resume: bool = False,
+        compile: bool | str = "auto",
+        threads: int | None = None,
     ) -> History:
         """Train, and return a record of each epoch; a second call goes on where this one ended.
 
@@ -116,6 +119,14 @@ class Fitting(Bound):
         where that training began. It ends with the bits of one that was never left. Ctrl-C and
         SIGTERM write one before they end it; see `gpubp.Checkpoints`.
 
+        `compile=True` makes one function of many steps, for the CPU (`pip install gpubp[cpu]`), and
+        says why where it cannot; `"auto"` does so where it can and the training is long enough to
+        gain by it; `history.path` says which it was, `history.reason` why it was plain. Compiling
+        takes seconds, once: what was compiled is kept on disk. `threads` are those that compute:
+        None takes one for a small step, else as many as there are cores. The bits of a compiled
+        training are the same in every run with as many threads, and differ from those of the plain
+        path by rounding.
+
         Raises `InputError` before anything is changed, and `NonFiniteError` where a step would
         have made NaN or an infinity: that step is not taken. Ctrl-C ends the step under way,
         keeps the records in `net.history` and raises KeyboardInterrupt.
@@ -132,6 +143,7 @@ class Fitting(Bound):
         if micro_batch is not None:
             check_counts(1, micro_batch=micro_batch)
         check_callbacks(callbacks)
+        check_compile(compile, threads)
         where = check_checkpoint(checkpoint, every, resume)
         with self.be.activate():
             begun = self.epochs if where is None or not resume else where.epochs(self.epochs)
@@ -152,14 +164,17 @@ class Fitting(Bound):
             over = StreamTrainer if isinstance(data, Feed) else Trainer
             train = over if method.stepwise else LineSearchTrainer
             trainer = train(self, data, chosen, method, size, seed, micro_batch)
+            trainer, why = compiling.trainer(trainer, compile, threads, epochs)
             run = None
             if where is not None:
                 run = Run(where, self, trainer, callbacks, held_out, resume)
                 epochs = run.epochs_left(epochs)
             self._begin(chosen, held_out is not None, callbacks)
+            self.history.path, self.history.reason = trainer.path, why
             trainer.bar = Bar(None if batches is None else epochs * batches, progress)
             try:
-                self._epochs(trainer, epochs, held_out, callbacks, run)
+                with compiling.limited(threads if trainer.path == "plain" else None):
+                    self._epochs(trainer, epochs, held_out, callbacks, run)
             finally:
                 trainer.bar.close()
                 self._end(callbacks)
@@ -238,7 +253,7 @@ class Fitting(Bound):
         position = None if run is None else run.take()
         last = self.epochs + epochs
         if run is not None:
-            trainer.after_batch = run.after_batch
+            trainer.after_batch, trainer.until_due = run.after_batch, run.until_due
         with Interrupts(None if run is None else run.leave) as interrupts:
             while self.epochs < last and not self.history.stopped:
                 trained = trainer.epoch(self.epochs, interrupts, position)

@@ -24,7 +24,8 @@ class History:
 
     `names` are the figures that each record holds, known before the first; `stopped` says why
     training ended before its last epoch, if it did, and `ended` why a member of an ensemble stood
-    still from the end of some epoch on: member number, epoch and reason.
+    still from the end of some epoch on: member number, epoch and reason. `path` is how steps were
+    computed, `"plain"` or `"compiled"`, and `reason` why they were not compiled.
 
     >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     >>> history["loss"], len(history)
@@ -35,6 +36,8 @@ class History:
     names: tuple[str, ...] = ()
     stopped: str = ""
     ended: dict[int, tuple[int, str]] = field(default_factory=dict)
+    path: str = "plain"
+    reason: str = ""
 
     def __getitem__(self, name: str) -> list[Any]:
         known = self.records[0] if self.records else {}

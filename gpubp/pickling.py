@@ -10,9 +10,9 @@ from .errors import DeviceError, InputError
 
 _BOUND = {
     "layer", "inputs", "seeds", "members", "spec", "be", "arrays", "steps", "watch",
-    "_lead", "_pass", "_run", "_last",
+    "_lead", "_pass", "_run", "_last", "_compiled",
 }  # fmt: skip
-"""The attributes of a `Bound`: what they hold is in `state_of`, but for what looks on."""
+"""The attributes of a `Bound`: what they hold is in `state_of`, or made anew where it is needed."""
 
 
 def state_of(net: Bound) -> dict[str, Any]:
@@ -102,7 +102,8 @@ def move(net: Bound, device: str | Backend) -> None:
         return
     there = Bound.__new__(Bound)
     restore(there, state_of(net) | {"device": be})
-    vars(net).pop("_last", None)  # arrays of the device that it has left
+    for name in ("_last", "_compiled"):  # arrays of the device that it has left
+        vars(net).pop(name, None)
     for name in ("be", "arrays", "_pass", "_run", "steps", "_last"):
         if hasattr(there, name):
             setattr(net, name, getattr(there, name))

@@ -23,9 +23,9 @@ class Bar:
 
             self._bar = tqdm(total=total, unit="batch", disable=None)
 
-    def advance(self) -> None:
+    def advance(self, batches: int = 1) -> None:
         if self._bar is not None:
-            self._bar.update(1)
+            self._bar.update(batches)
 
     def show(self, record: dict[str, Any]) -> None:
         if self._bar is not None:

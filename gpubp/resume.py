@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,12 @@ class Run:
         """Write one if that many updates were made since the last."""
         if self.where.unit == "updates" and self.net.updates - self._written >= self.where.every:
             self.write(self.trainer.position())
+
+    def until_due(self) -> float:
+        """Return how many updates there are before the next checkpoint between two epochs."""
+        if self.where.unit != "updates":
+            return math.inf
+        return max(1.0, self.where.every - float(self.net.updates - self._written))
 
     def after_epoch(self, record: dict[str, Any], last: bool) -> None:
         """Write one if that many epochs were trained, or this was the last."""

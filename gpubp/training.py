@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,11 @@ def _nothing() -> None:
     """What is done after a batch, unless it is told."""
 
 
+def _endless() -> float:
+    """How many updates may be made before somebody wants to see the network: any number."""
+    return math.inf
+
+
 class Position(NamedTuple):
     """Where an epoch was left: batches done, the sum and the weight of their losses, seconds."""
 
@@ -57,6 +63,9 @@ class Trainer:
     The order of epoch e is a function of `shuffle_seed` and e alone, so that training in two
     parts gives the bits of training in one.
     """
+
+    path = "plain"
+    """How steps are computed, one of `gpubp.saved.PATHS`."""
 
     def __init__(
         self,
@@ -74,6 +83,7 @@ class Trainer:
         self.shuffle_seed, self.micro_batch = shuffle_seed, micro_batch
         self.bar = Bar(None, False)
         self.after_batch: Callable[[], None] = _nothing
+        self.until_due: Callable[[], float] = _endless
         self.next, self.began, self.mean = 0, 0.0, Mean(net)
         self._weights = self._weights_on_host()
         self._rows: Any = None
@@ -103,20 +113,33 @@ class Trainer:
 
         With a `position` of that epoch, on the examples that are left, as if all had been met.
         """
-        net, seen = self.net, position or Position()
+        self._begin(position)
+        for batch in self._batches(number, self.next):
+            self._one_step(batch, interrupts)
+        return self._ended()
+
+    def _begin(self, position: Position | None) -> None:
+        seen = position or Position()
         self.began, self.next = time.perf_counter() - seen.seconds, seen.batch
-        self.mean = Mean(net, seen.total, seen.weight)
-        for x, t, w, weight in self._batches(number, self.next):
-            value, ok = net.train_step(x, t, self.loss, self.optimizer, w, self.micro_batch)
-            now = self.next % CHECK_EVERY == 0 or interrupts.pending
-            self.next += 1
-            self._verify(ok, now)
-            if weight:
-                self.mean.add(value if self.loss.is_mean else value / weight, weight)
-            self.bar.advance()
-            self.after_batch()
-            if interrupts.pending:
-                interrupts.leave()
+        self.mean = Mean(self.net, seen.total, seen.weight)
+
+    def _one_step(self, batch: Batch, interrupts: Interrupts) -> None:
+        x, t, w, weight = batch
+        value, ok = self.net.train_step(x, t, self.loss, self.optimizer, w, self.micro_batch)
+        now = self.next % CHECK_EVERY == 0 or interrupts.pending
+        self.next += 1
+        self._verify(ok, now)
+        if weight:
+            self.mean.add(value if self.loss.is_mean else value / weight, weight)
+        self._after(1, interrupts)
+
+    def _after(self, batches: int, interrupts: Interrupts) -> None:
+        self.bar.advance(batches)
+        self.after_batch()
+        if interrupts.pending:
+            interrupts.leave()
+
+    def _ended(self) -> dict[str, Any]:
         self._verify(True, True)
         return {"loss": self.mean.result(), "seconds": time.perf_counter() - self.began}
 
@@ -128,10 +151,13 @@ class Trainer:
 
     def _batches(self, number: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch from batch `start` on, each with its weight in the mean loss."""
-        self._rows = order = self._order(number)
-        self._taken = None if order is None else self.net.be.asarray(order, "int64")
+        self._set_order(number)
         for batch in range(start, self.batches):
             yield (*self._recall(batch), self._weight(batch))
+
+    def _set_order(self, number: int) -> None:
+        self._rows = order = self._order(number)
+        self._taken = None if order is None else self.net.be.asarray(order, "int64")
 
     def _order(self, epoch: int) -> Any:
         if self.shuffle_seed is None:

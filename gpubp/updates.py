@@ -124,12 +124,7 @@ class Updates:
         self.attempt = self._pass.step + 1
         t = self.slots.updates + 1 if self.slots.fits(optimizer) else 1
         self.rate = rate = self.rate_at(optimizer, t)
-        arrays.finish_gradients()
-        arrays.written.clear()
-        if optimizer.penalties:
-            self.penalise(optimizer)
-        if optimizer.clip is not None:
-            optimizer.clip(be, arrays.params, arrays.theta, arrays.grad)
+        self.gather(optimizer)
         ok = be.finite(arrays.grad, value, rate)
         if self._pass.pending:
             ok = arrays.sound_state(self._pass.pending) & ok
@@ -140,6 +135,20 @@ class Updates:
         self._asked += 1
         self.advance(ok)
         return sound
+
+    def gather(self, optimizer: Optimizer) -> None:
+        """Make the gradients of the layers those of an update: penalties added, and clipped."""
+        arrays = self._arrays
+        arrays.finish_gradients()
+        arrays.written.clear()
+        if optimizer.penalties:
+            self.penalise(optimizer)
+        if optimizer.clip is not None:
+            optimizer.clip(self._be, arrays.params, arrays.theta, arrays.grad)
+
+    def replace(self, optimizer: Optimizer, t: int) -> None:
+        """Put in the place of weights and slots what update `t` makes of the gradients there."""
+        self._replace(optimizer, t, self.rate_at(optimizer, t), True)
 
     def rate_at(self, optimizer: Optimizer, t: int) -> Any:
         """Return the rate of update `t`, counted from 1, or an array with that of each member."""
@@ -162,6 +171,31 @@ class Updates:
         self._pass.pending = {}
         self.slots.updates += 1
         self._pass.step += 1
+
+    def take_over(self, optimizer: Optimizer, going: Any, count: int, bad: Any) -> bool:
+        """Count up to `count` updates that were made elsewhere, in these arrays.
+
+        `going` are the members that took part and `bad` which step of each was not finite,
+        counted from 1, 0 for none; behind it that member stood still. Returns whether training
+        goes on; see `apply`.
+        """
+        slots, begun = self.slots, self._pass.step
+        t = slots.updates if slots.fits(optimizer) else 0
+        failed = (bad > 0) & going
+        met = count if self.tolerant or not failed.any() else int(bad[failed].min())
+        made = int(np.where(failed, bad - 1, met)[going].max(initial=0))
+        tried = min(made + 1, met)
+        self.attempt, self.rate = begun + tried, self.rate_at(optimizer, t + tried)
+        slots.updates, self._pass.step = t + made, begun + made
+        self._arrays.written.clear()
+        self._pass.pending = {}
+        lost = failed.reshape(self._lead)
+        if self.tolerant and failed.any():
+            self.lost = self.lost | lost
+            self.halt(lost)
+        elif failed.any():
+            self.stopped = np.flatnonzero(lost).tolist()
+        return self.tolerant or not failed.any()
 
     def penalise(self, optimizer: Optimizer) -> None:
         """Add the gradients of the penalties."""

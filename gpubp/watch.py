@@ -69,6 +69,11 @@ class Watch:
         self._ones: dict[tuple[int, ...], Array] = {}
         self._back: dict[str, list[dict[str, Any]]] | None = None
 
+    def ahead(self) -> int:
+        """How many updates there are before the next that is met."""
+        step = self.net.updates + 1
+        return 0 if step == 1 else -step % self._every
+
     # -- what `Bound` calls --------------------------------------------------------------------
 
     def up(self, x: Array) -> Layer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -43,7 +42,7 @@ class Adam(Optimizer):
     formula: ClassVar[Callable[..., Any]] = staticmethod(adam_update)
 
     def numbers(self, t: int, lr: Any) -> tuple[Any, ...]:
-        root = math.sqrt(1.0 - self.beta2**t)
+        root = (1.0 - self.beta2**t) ** 0.5
         rate = lr * (root / (1.0 - self.beta1**t))
         return rate, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2, self.eps * root
 

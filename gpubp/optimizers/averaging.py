@@ -93,7 +93,7 @@ class EMA(Averaging):
     decay: float = 0.999
 
     def share(self, t: int) -> float:
-        return 1.0 if t == 1 else 1.0 - self.decay
+        return 1.0 - self.decay * (t != 1)
 
 
 @dataclass(frozen=True, repr=False)

@@ -142,7 +142,8 @@ class Optimizer:
     def numbers(self, t: int, lr: Any) -> tuple[Any, ...]:
         """Return what the formula takes beside arrays at update `t`, counted from 1.
 
-        `lr` is the rate, or a NumPy array with one for each member.
+        `lr` is the rate, or a NumPy array with one for each member. Where the formulas allow `t`
+        may be an array, too: then the numbers of many updates are made at once.
         """
         return (lr,)
 

@@ -1,0 +1,153 @@
+"""The choice between the plain path and compiled steps, for one `fit`."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .blocks import CompiledTrainer
+from .bound import Bound
+from .errors import DeviceError, InputError, shown, whole
+from .held_against import difference
+from .program.tensors import Untraceable
+from .programs import Compiled, Job, compiled
+from .training import Trainer
+
+SECONDS = 10.0
+"""What a training must take on the plain path, as it is estimated, before steps are compiled."""
+
+SECONDS_KNOWN = 1.0
+"""The same where the machine code is there from an earlier time."""
+
+_STEP, _FLOPS = 1e-4, 2e10  # seconds of a small step, and what a core does in one
+_SHARE = 1e7  # floating-point operations in a step for each thread: a few barriers are short then
+
+
+def check_compile(compile: Any, threads: Any) -> None:
+    """Raise `InputError` for a `compile` or a number of `threads` that is none.
+
+    >>> check_compile("on", None)
+    Traceback (most recent call last):
+    gpubp.errors.InputError: compile is 'on'; expected True, False or 'auto'
+    """
+    if not isinstance(compile, bool) and compile != "auto":
+        raise InputError(f"compile is {shown(compile)}; expected True, False or 'auto'")
+    if threads is not None and (not whole(threads) or threads < 1):
+        raise InputError(
+            f"threads is {shown(threads)}; expected a whole number of at least 1, or None for as "
+            "many as there are cores"
+        )
+
+
+def trainer(plain: Trainer, compile: Any, threads: int | None, epochs: int) -> tuple[Trainer, str]:
+    """Return what trains: `plain`, or the same in compiled steps; and why it is plain.
+
+    With `compile="auto"` steps are compiled where that can be done and pays, by an estimate that
+    is the same in every run: the seconds of the plain path, at 100 microseconds a step and 20
+    billion floating-point operations a second, are to be more than `SECONDS`, or `SECONDS_KNOWN`
+    where the machine code is there already. With True they are, or it is said why not: `InputError`
+    for what cannot be compiled, `DeviceError` for a machine that cannot.
+    """
+    if compile is False:
+        return plain, "compile=False was given"
+    try:
+        return _compiled(plain, threads, None if compile is True else epochs), ""
+    except _NotWorthIt as reason:
+        return plain, str(reason)
+    except (Untraceable, DeviceError, _Refused) as reason:
+        if compile is True:
+            kind = DeviceError if isinstance(reason, DeviceError) else InputError
+            raise kind(f"compile=True: {reason}") from reason
+        logging.getLogger("gpubp").info("training on the plain path: %s", reason)
+        return plain, str(reason)
+
+
+class _NotWorthIt(Exception):  # noqa: N818 - no mishap
+    """Compiling would take longer than it saves."""
+
+
+class _Refused(Exception):  # noqa: N818 - becomes an InputError where it was asked for
+    """What is trained, or how, is for the plain path."""
+
+
+def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> CompiledTrainer:
+    net, data = plain.net, plain.data
+    if reason := _refusal(plain):
+        raise _Refused(reason)
+    rows, rest = plain.batch_size, data.n % plain.batch_size
+    flops = 6.0 * net.n_parameters * rows * (net.members or 1)
+    seconds = 0.0
+    if epochs is not None:
+        seconds = epochs * plain.batches * (_STEP + flops / _FLOPS)
+        if seconds < SECONDS_KNOWN:
+            raise _NotWorthIt("the training is short: compile=True compiles it")
+    compiler = net.be.compiler()
+    if threads is None:
+        threads = min(compiler.cores(), max(1, int(flops / _SHARE)))
+    threads = min(threads, net.members or threads)
+    made = CompiledTrainer(net, data, plain.loss, plain.optimizer, plain.batch_size,
+                           plain.shuffle_seed)  # fmt: skip
+    target = int(data.t.shape[1]), "int64" if data.t.dtype == np.int64 else "T"
+
+    def steps(rows: int) -> Compiled:
+        job = Job(plain.loss, plain.optimizer, rows, target, data.w is not None, threads,
+                  plain.shuffle_seed is not None)  # fmt: skip
+        return compiled(net, job)
+
+    several = [steps(size) for size in (rows, rest) if size]
+    if epochs is not None and seconds < SECONDS and not all(s.known(net) for s in several):
+        raise _NotWorthIt("the training is short, and nothing was compiled for it before: "
+                          "compile=True compiles it")  # fmt: skip
+    for each in several:
+        _hold(net, each, data)
+    made.prepare(several[0], several[1] if rest else None)
+    return made
+
+
+def _hold(net: Bound, steps: Compiled, data: Any) -> None:
+    """Hold new steps against the plain path; where they differ, warn, and refuse them."""
+    if steps.sound:
+        return
+    batch = slice(0, steps.job.rows)
+    w = None if data.w is None else data.w[batch]
+    found = difference(net, steps, data.x[batch], data.t[batch], w)
+    if found:
+        text = f"the compiled step differs from that of the plain path: {found}"
+        warnings.warn(f"{text}; this is a fault of gpubp: please report it", stacklevel=6)
+        raise _Refused(text)
+    steps.sound = True
+
+
+def _refusal(plain: Trainer) -> str:
+    """Why a training stays on the plain path, whatever its layers are."""
+    net = plain.net
+    if type(plain) is not Trainer:
+        kind = type(plain.optimizer).__name__
+        return (f"{kind} searches along a line" if not plain.optimizer.stepwise
+                else "rows of a source are read one batch at a time")  # fmt: skip
+    if isinstance(plain.data.x, np.memmap):
+        return "a memory map is read one batch at a time"
+    if plain.micro_batch is not None and plain.micro_batch < plain.batch_size:
+        return "micro_batch is for the plain path"
+    if type(net).train_step is not Bound.train_step or "train_step" in vars(net):
+        return "the network has a train_step of its own"
+    if not net.arrays.params.places:
+        return "the network has no parameters"
+    return ""
+
+
+@contextmanager
+def limited(threads: int | None) -> Iterator[None]:
+    """Inside `with`, matrix products of the plain path take so many threads, None: as they do."""
+    if threads is None:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=threads, user_api="blas"):
+        yield

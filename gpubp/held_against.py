@@ -1,0 +1,149 @@
+"""The first compiled step of a network, held against the same step on the plain path.
+
+Both are taken on copies. The gradient of each parameter is compared in its 2-norm, and not
+element by element: in float32 a unit at the kink of a ReLU may be on for one path and off for the
+other, which changes a few elements by all they have. Where about a share r of rounding decides
+over a kink, so decides a share r of the units, whose squares add up: the norm may then differ by
+sqrt(r). Near a minimum gradients cancel, and rounding is large beside what is left: a step that
+differs is looked at once more with weights drawn anew, and counts if it differs there, too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import pickling
+from .bound import Bound
+from .number_table import NumberTable
+from .programs import Compiled, arrays_of, flat, keys_of
+from .rounding import error, tolerance
+
+_CHOOSING = {"where", "maximum", "minimum", "abs", "gt", "ge", "lt", "le"}
+"""Operations whose slope jumps somewhere."""
+
+
+def difference(net: Bound, steps: Compiled, x: Any, t: Any, w: Any) -> str:
+    """Return what a compiled step does otherwise than the plain one, and by how much; or "".
+
+    `x`, `t` and `w` are one batch. The network stays as it is.
+    """
+    found = _compared(net, pickling.state_of(net), steps, x, t, w)
+    if not found:
+        return ""
+    drawn = Bound(net.layer, net.inputs, device=net.be, seed=net.seed if net.members is None
+                  else net.seeds)  # fmt: skip
+    drawn.freeze(*net.frozen)
+    return found and _compared(drawn, pickling.state_of(drawn), steps, x, t, w)
+
+
+def _compared(net: Bound, state: dict[str, Any], steps: Compiled, x: Any, t: Any, w: Any) -> str:
+    job, precision = steps.job, net.be.precision
+    one, other = _twin(net, state), _twin(net, state)
+    losses, bad = _compiled_step(one, steps, x, t, w)
+    loss, sound = _plain_gradient(other, job, x, t, w)
+    lead = net.members or 1
+    if not np.array_equal(sound, bad == 0):
+        return f"steps that are finite: {(bad == 0).tolist()}, on the plain path {sound.tolist()}"
+    if not sound.all():
+        return ""  # training ends here on either path, or goes on without these members
+    allowed = tolerance(precision, [1.0], steps.longest)
+    slack = math.sqrt(allowed) if _chooses(steps) else allowed
+    size = max(1.0, float(np.abs(loss).max()))
+    if (far := error(losses, loss)) > allowed * size:
+        return f"the loss, {losses.tolist()} and not {loss.tolist()}, by {far:.1e}"
+    for path, far in _norms(one, other, lead):
+        if not far <= slack:
+            return f"the gradient of {path!r}, in norm by {far:.1e} where {slack:.1e} is rounding"
+    for path, value in other._pass.pending.items():
+        mine = one.arrays.state_dict()[path]
+        if error(mine, value) > max(allowed, tolerance(precision, value, steps.longest)):
+            return f"the running state {path!r}, by {error(mine, value):.1e}"
+    return _update(one, other, steps)
+
+
+def _twin(net: Bound, state: dict[str, Any]) -> Bound:
+    twin = Bound.__new__(Bound)
+    pickling.restore(twin, state | {"device": net.be, "written": []})
+    return twin
+
+
+def _compiled_step(one: Bound, steps: Compiled, x: Any, t: Any, w: Any) -> tuple[Any, Any]:
+    job, members = steps.job, one.members or 1
+    arrays = arrays_of(one, job.optimizer)
+    numbers = NumberTable(one.steps, job.optimizer, members).of(one.steps.slots.updates + 1, 1)
+    going = np.ones(members, dtype=bool)
+    order = np.arange(job.rows) if job.shuffled else None
+    found = steps.over(one, arrays).run(
+        *(None if a is None else flat(a) for a in (x, t, w)), order, job.rows, 0, one.updates,
+        numbers, keys_of(one), going, False,
+    )  # fmt: skip
+    return found[0][0], found[1]
+
+
+def _plain_gradient(other: Bound, job: Any, x: Any, t: Any, w: Any) -> tuple[Any, Any]:
+    """The loss, and which members had a finite step; the gradient lies where it belongs."""
+    be, steps, optimizer = other.be, other.steps, job.optimizer
+    x = x.reshape(len(x), *other.inputs)
+    y, context = other._forward(x, True)
+    value, delta = job.loss.value_and_delta(be, y, t, w)
+    other._backward(context, delta)
+    steps.slots.of(optimizer)
+    rate = steps.rate_at(optimizer, steps.slots.updates + 1)
+    steps.gather(optimizer)
+    ok = be.finite(other.grad, value, rate)
+    if other._pass.pending:
+        ok = other.arrays.sound_state(other._pass.pending) & ok
+    sound = np.broadcast_to(np.asarray(ok).reshape(-1), (other.members or 1,))
+    return np.asarray(value, dtype=np.float64).reshape(-1), sound
+
+
+def _norms(one: Bound, other: Bound, lead: int) -> Any:
+    """How far each gradient is from that of the plain path, beside its norm.
+
+    One that is small beside the others of the network may be a sum that cancels, such as that of a
+    bias in front of a normalisation: it counts as large as they are.
+    """
+    given, wanted = (np.asarray(n.grad, dtype=np.float64).reshape(lead, -1) for n in (one, other))
+    whole = np.linalg.norm(wanted, axis=-1) / math.sqrt(max(1, other.n_parameters))
+    for place in other.arrays.params.places.values():
+        part = slice(place.start, place.stop)
+        own = np.linalg.norm(wanted[:, part], axis=-1)
+        size = np.maximum(own, whole * math.sqrt(place.stop - place.start))
+        far = np.linalg.norm(given[:, part] - wanted[:, part], axis=-1)
+        share = np.divide(far, size, out=np.where(far > 0.0, math.inf, 0.0), where=size > 0.0)
+        yield place.path, float(share.max(initial=0.0))
+
+
+def _update(one: Bound, other: Bound, steps: Compiled) -> str:
+    """What the update is that follows from the compiled gradient, beside what it was."""
+    be, job = other.be, steps.job
+    be.write(other.grad, one.grad)
+    t = other.steps.slots.updates + 1
+    other.steps.replace(job.optimizer, t)
+    wanted, given = arrays_of(other, job.optimizer), arrays_of(one, job.optimizer)
+    for name in ("theta", *(n for n in wanted if n.startswith("slot:"))):
+        allowed = tolerance(be.precision, wanted[name], 4 if job.optimizer.max_norm is None
+                            else steps.longest)  # fmt: skip
+        far = error(given[name], wanted[name])
+        if far > allowed:
+            what = "the new weights" if name == "theta" else f"the slot {name[5:]!r}"
+            return f"{what}, from the same gradient, by {far:.1e} where {allowed:.1e} is rounding"
+    return ""
+
+
+def _chooses(steps: Compiled) -> bool:
+    """Whether some operation of a step has a kink."""
+    seen: set[int] = set()
+    left = [v for phase in steps.recording.phases for v in phase.sinks.values()]
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if value.op in _CHOOSING:
+            return True
+        left += value.args
+    return False

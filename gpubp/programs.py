@@ -1,0 +1,158 @@
+"""Compiled steps of a network, kept with it from one `fit` to the next."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import seeds
+from .bound import Bound
+from .losses import Loss
+from .optimizers import Optimizer
+from .program.program import Launch, Product, Program, build
+from .recording import Recording, Shadow
+
+_KEPT = 8
+"""How many compiled steps a network keeps: two for each of the last few kinds of `fit`."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a step is compiled for: `target` is the width of the targets and their dtype."""
+
+    loss: Loss
+    optimizer: Optimizer
+    rows: int
+    target: tuple[int, str]
+    weighted: bool
+    threads: int
+    shuffled: bool
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What the text of a program depends on; rates and the like come with each step."""
+        method = self.optimizer
+        fixed = (method.kind, method.inner.formula, method.penalties, method.clip,
+                 method.max_norm, method.decay_on, bool(method.weight_decay))  # fmt: skip
+        return self.loss, *fixed, self.rows, self.target, self.weighted, self.threads, self.shuffled
+
+
+class Compiled:
+    """The steps of one job, over the arrays that the network has now.
+
+    `program` is there from the first; machine code comes with `steps`. Raises
+    `gpubp.program.tensors.Untraceable` for what cannot be recorded.
+    """
+
+    def __init__(self, net: Bound, job: Job) -> None:
+        self.job, self._layer, self._frozen = job, net.layer, net.frozen
+        self._title = f"{type(net.layer).__name__}, {job.rows} rows a step"
+        self.sound = False
+        """Whether a step was held against that of the plain path."""
+        shadow = Shadow(net, job.optimizer, job.rows)
+        self.recording: Recording = shadow.record(job.loss, job.optimizer, job.target, job.weighted)
+        shared = 1 if net.members is not None else job.threads
+        self.program: Program = build(self.recording.phases, self.recording.precision, shared)
+        self._steps: Any = None
+        self._bound: tuple[Any, ...] = ()
+
+    def fits(self, net: Bound, job: Job) -> bool:
+        """Whether these are the steps of that job."""
+        if self._layer is not net.layer or self._frozen != net.frozen:
+            return False
+        return all(map(_same, self.job.parts, job.parts))
+
+    def steps(self, net: Bound) -> Any:
+        """Return `gpubp.backends.compiled.Steps`; they are made anew where an array is another."""
+        arrays = arrays_of(net, self.job.optimizer)
+        bound = tuple(arrays.values())
+        if self._steps is None or any(a is not b for a, b in zip(bound, self._bound, strict=True)):
+            self._steps = self.over(net, arrays)
+            self._bound = bound
+        return self._steps
+
+    def known(self, net: Bound) -> bool:
+        """Whether machine code is there from an earlier time."""
+        job, compiler = self.job, net.be.compiler()
+        title, way = self._title, job.shuffled
+        return bool(compiler.known(self.program, net.members, job.threads, title, way))
+
+    def over(self, net: Bound, arrays: dict[str, Any]) -> Any:
+        """Return such steps over other arrays than those of the network."""
+        memories, job = {**arrays, **self.recording.constants}, self.job
+        compiler = net.be.compiler()
+        return compiler.Steps(self.program, net.members, memories, job.threads, self._title)
+
+    @property
+    def longest(self) -> int:
+        """The lengths of all sums of a step together: how far rounding may reach."""
+        found = self.job.rows
+        for call in self.program.calls:
+            if isinstance(call, Product):
+                found += call.inner
+            elif isinstance(call, Launch):
+                found += call.kernel.cols or 0 if call.kernel.rows is not None else 0
+        return found
+
+
+def arrays_of(net: Bound, optimizer: Optimizer) -> dict[str, Any]:
+    """Return what a program names, of a network; slots of another kind begin anew."""
+    slots = zip(optimizer.slots, net.steps.slots.of(optimizer), strict=True)
+    return {
+        "theta": net.theta, "grad": net.grad, "state": net.arrays.running,
+        **{f"slot:{name}": array for name, array in slots},
+    }  # fmt: skip
+
+
+def keys_of(net: Bound) -> Any:
+    """Return the key of the random bits of each member, uint32 `(members,)`."""
+    return np.ascontiguousarray(seeds.keys(net.seeds, net._lead)).reshape(-1)
+
+
+def compiled(net: Any, job: Job) -> Compiled:
+    """Return the steps of a job, those the network has already if it has them.
+
+    They stay with the network: what takes seconds is done once.
+    """
+    kept: list[Compiled] = vars(net).setdefault("_compiled", [])
+    found = next((each for each in kept if each.fits(net, job)), None)
+    if found is None:
+        found = Compiled(net, job)
+    else:
+        kept.remove(found)
+    kept.append(found)
+    del kept[:-_KEPT]
+    return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two parts are one, or equal and of a kind that cannot change."""
+    if a is b:
+        return True
+    try:
+        return type(a) is type(b) and hash(a) == hash(b) and bool(a == b)
+    except (TypeError, ValueError):
+        return False
+
+
+def flat(a: Any) -> Any:
+    """An array of examples as rows that compiled code may take: in one piece, and writeable.
+
+    Nobody writes to it; a read-only array has a type of its own in compiled code.
+    """
+    rows = np.ascontiguousarray(a.reshape(len(a), -1))
+    if rows.flags.writeable or not rows.size:
+        return rows
+    return _Unlocked(rows).array
+
+
+class _Unlocked:
+    """Another view of the memory of a read-only array, which stays alive with it."""
+
+    def __init__(self, locked: Any) -> None:
+        memory = (ctypes.c_char * locked.nbytes).from_address(locked.ctypes.data)
+        memory.kept = locked
+        self.array = np.frombuffer(memory, locked.dtype).reshape(locked.shape)

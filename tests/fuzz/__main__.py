@@ -1,0 +1,51 @@
+"""Fuzz the recorded steps: `python -m tests.fuzz --n 2000 --seed S [--first N] [--compiled]`.
+
+Every case is replayed by NumPy, with its threads in both orders, and run as plain Python text;
+with `--compiled` it is really compiled too, in both precisions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+
+from tests.fuzz.check import Rejected, check
+from tests.random_repertoire import draw_case
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--n", type=int, default=2000, help="how many stacks of layers")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first of them")
+    parser.add_argument("--compiled", action="store_true", help="compile each of them as well")
+    given = parser.parse_args(arguments)
+    began, wrong, rejected = time.monotonic(), 0, Counter[str]()
+    for number in range(given.first, given.first + given.n):
+        try:
+            with warnings.catch_warnings(action="error"):
+                check(given.seed, number, given.compiled)
+        except Rejected as reason:
+            rejected[str(reason)] += 1
+        except Exception as problem:
+            wrong += 1
+            told = str(problem)
+            if not isinstance(problem, AssertionError):
+                told = "".join(traceback.format_exception(problem)[-3:])
+            also = " --compiled" if given.compiled else ""
+            print(f"python -m tests.fuzz --seed {given.seed} --first {number} --n 1{also}: {told}")
+            print(f"    {draw_case(given.seed, number)[0]}", flush=True)
+    for reason, count in rejected.most_common():
+        print(f"{count:6} rejected: {reason}")
+    print(f"{given.n} stacks, {wrong} wrong, {rejected.total()} rejected "
+          f"in {time.monotonic() - began:.0f} s")  # fmt: skip
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -189,6 +189,7 @@ class Emit:
         self._elements: dict[tuple[Value, Place], str] = {}
         self._ahead: list[Value] = []
         self._between: dict[int, list[Line]] = defaultdict(list)
+        self._behind: dict[int, list[Line]] = defaultdict(list)
         self._passes: dict[Place, list[Line]] = defaultdict(list)
         self._ends: dict[Place, list[Line]] = defaultdict(list)
         for value in self.keeps:
@@ -206,8 +207,8 @@ class Emit:
         elif value.sort == "column":
             number = self.ready(value)
             element = self._of_row(value)
-            # behind every load of this row, for it may lie where one did
-            self._between[number].append(Store(value, COLUMN, element))
+            # behind every load of this row, also one for a later value: it may lie where one did
+            self._behind[number].append(Store(value, COLUMN, element))
             self.stores[value] = number
         elif value.op == "concat":
             self._joined(value)
@@ -259,10 +260,10 @@ class Emit:
 
     def lines(self) -> tuple[tuple[Line, ...], tuple[Line, ...], tuple[Line, ...]]:
         """What is done before the rows, in each row, and behind them."""
-        numbers = [*self._between, *(n for n, _ in self._passes), *(n for n, _ in self._ends)]
+        numbers = [*self._between, *self._behind, *(n for n, _ in (*self._passes, *self._ends))]
         body: list[Line] = []
         for number in range(max(numbers, default=-1) + 1):
-            body += self._between[number]
+            body += self._between[number] + self._behind[number]
             widths = {c for n, c in (*self._passes, *self._ends) if n == number}
             for cols in sorted(widths):
                 inner = (*self._passes.get((number, cols), ()), *self._ends.get((number, cols), ()))

@@ -202,12 +202,13 @@ class RecordingBackend(Backend):
     def concat(self, arrays: Sequence[Array]) -> Array:
         if any(len(x.shape) > 2 for x in arrays):
             raise Untraceable("be.concat of examples of several axes")
+        arrays = [x for x in arrays if x.shape[-1] > 0]
+        if len(arrays) == 1:
+            return arrays[0]
         values = tuple(x.value for x in arrays)
         widths = tuple(x.shape[-1] for x in arrays)
         rows = one(v.rows for v in values)
         shape = (max(x.shape[0] for x in arrays), sum(widths))
-        if len(values) == 1:
-            return arrays[0]
         graph = self.recorder.graph
         joined = graph.add("concat", values, widths, rows, sum(widths), values[0].kind)
         return Tensor(graph, joined, shape)

@@ -63,7 +63,10 @@ class ClipValue(Clip):
 
 def scale_to(xp: Namespace, largest: Array, ratio: Array, limit: Any) -> Array:
     # limit / (norm + 1e-6), with torch's 1e-6, for norm = largest ratio, which may be too large
-    return xp.minimum(limit / largest / (ratio + 1e-6 / largest), 1.0)
+    scale = xp.minimum(limit / largest / (ratio + 1e-6 / largest), 1.0)
+    # A gradient that is not finite is left as it is: the step is refused for it, and the gaps
+    # between the arrays, which nobody writes again, stay zero.
+    return xp.where(scale == scale, scale, 1.0)
 
 
 class ClipGlobalNorm(Clip):
@@ -129,5 +132,6 @@ class AdaptiveClip(Clip):
         for path in self.paths(layout):
             w, g = layout.row(be, theta, path), layout.row(be, grad, path)
             axis = -2 if len(layout.places[path].param.shape) > 1 else -1
-            norms = (*norm(be.xp, w, axis), *norm(be.xp, g, axis))
-            be.write(g, g * be.map(unit_scale, *norms, self.limit, self.eps))
+            of_g = norm(be.xp, g, axis)  # first: a recorded gradient may begin a new phase
+            scale = be.map(unit_scale, *norm(be.xp, w, axis), *of_g, self.limit, self.eps)
+            be.write(g, g * scale)

@@ -108,6 +108,7 @@ class Arena:
             block = self.block[read]
             alike = (read.rows, read.cols, read.kind) == (value.rows, value.cols, value.kind)
             done = self._last.get(read) == number == block.last and block.first < number
+            done = done and block.holds[-1] is read  # and no other result of this step lies there
             if alike and done and when <= emit.stores[value]:
                 return block
         return None

@@ -57,7 +57,7 @@ class Plain:
         x, t, w = self.given.batch(step)
         with np.errstate(all="ignore"):
             value, sound = net.train_step(x, t, case.loss, case.method, w)
-        stopped = set(net.steps.stopped if net.members else [] if sound else [0])
+        stopped = set() if sound else set(net.steps.stopped if net.members else [0])
         if stopped != set(np.flatnonzero(bad).tolist()):
             raise Wrong(f"the plain path refuses {sorted(stopped)}, this one {bad.tolist()}")
         for k, expected in enumerate(np.asarray(value).reshape(-1)):

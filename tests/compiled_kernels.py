@@ -85,6 +85,14 @@ def _parameters(text: str) -> list[tuple[str, str]]:
     return [(dtype, name) for dtype, name in pairs]
 
 
+_HEAD = """#include <cmath>
+#include <cstring>
+static inline float __int_as_float(int bits) {  // one of CUDA's own
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}"""
+
 _counter = itertools.count()
 _compiled: dict[Text, Any] = {}
 _folder: Path | None = None
@@ -107,7 +115,7 @@ def compile_all(texts: Iterable[Text]) -> None:
         atexit.register(shutil.rmtree, _folder, ignore_errors=True)
     stem = _folder / f"kernels{next(_counter)}"
     parts = [_source(text, f"k{i}") for i, text in enumerate(new)]
-    stem.with_suffix(".cpp").write_text("\n".join(["#include <cmath>", *parts]))
+    stem.with_suffix(".cpp").write_text("\n".join([_HEAD, *parts]))
     # A bare literal in a float32 kernel is a double: -Wdouble-promotion refuses it.
     command = ["g++", "-O1", "-ffp-contract=off", "-Werror=double-promotion", "-shared", "-fPIC"]
     files = ["-o", str(stem.with_suffix(".so")), str(stem.with_suffix(".cpp"))]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpubp.errors import DeviceError
-from gpubp.program.program import Program
+from gpubp.program.calls import Program
 
 from . import modules, products
 from .numba_module import MOVING, Module, own_of_thread

@@ -12,8 +12,19 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gpubp.program.program import (
-    ARENA, DOUBLE, Barrier, Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter, Total,
+from gpubp.program.calls import (
+    ARENA,
+    DOUBLE,
+    Barrier,
+    Buffer,
+    Call,
+    Gather,
+    Guard,
+    Launch,
+    Product,
+    Program,
+    Scatter,
+    Total,
 )  # fmt: skip
 from gpubp.program.kernels import CELL, COLUMN
 

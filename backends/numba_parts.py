@@ -8,11 +8,6 @@ import llvmlite.binding
 import numba
 
 from . import loops, products, team
-from .vector_math import (
-    cos_float32, cos_float64, erf_float32, erf_float64, exp_float32, exp_float64, expm1_float32,
-    expm1_float64, log1p_float32, log1p_float64, log_float32, log_float64, tanh_float32,
-    tanh_float64,
-)  # fmt: skip
 
 # A kernel may take a dozen arrays: LLVM is to check that they lie apart, and vectorise, all the
 # same. By default it gives up at eight comparisons.
@@ -81,6 +76,7 @@ flat_T_float64, matrix_T_float64 = flat_D, _ = _seen_as(numba.float64)
 flat_U, matrix_U = _seen_as(numba.uint32)
 flat_I, matrix_I = _seen_as(numba.int64)
 flat_bool, matrix_bool = _seen_as(numba.boolean)
+
 
 def _product(gemm: Any) -> Any:
     """A product whose sizes and addresses are entries of a table; see `numba_module`."""

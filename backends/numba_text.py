@@ -9,11 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from gpubp.program.calls import DOUBLE, Product
 from gpubp.program.kernels import (
-    CELL, COLUMN, ROW, Begin, Clear, Formal, Join, JoinAt, Kernel, Let, Line, Load, Loop, Number, Operand,
+    CELL,
+    COLUMN,
+    ROW,
+    Begin,
+    Clear,
+    Formal,
+    Join,
+    JoinAt,
+    Kernel,
+    Let,
+    Line,
+    Load,
+    Loop,
+    Number,
+    Operand,
     Store,
 )  # fmt: skip
-from gpubp.program.program import DOUBLE, Product
 from gpubp.program.values import ARITHMETIC, BITWISE, COMPARISONS
 
 SMALL = 4096
@@ -25,6 +39,7 @@ INLINED = 2000
 
 _NEUTRAL = {"sum": "0", "max": "-np.inf", "min": "np.inf"}
 _SIGNS = {**ARITHMETIC, **COMPARISONS, **BITWISE}
+
 
 def kernel(k: Kernel, name: str, precision: str, shared: str = "") -> str:
     """Return one kernel as a function.

@@ -12,7 +12,8 @@ from . import seeds
 from .bound import Bound
 from .losses import Loss
 from .optimizers import Optimizer
-from .program.program import Launch, Product, Program, build
+from .program.calls import Launch, Product, Program
+from .program.program import build
 from .recording import Recording, Shadow
 
 _KEPT = 8

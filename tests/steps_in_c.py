@@ -17,7 +17,8 @@ import numpy as np
 import gpubp
 from gpubp import seeds
 from gpubp.program.c_program import HEAD, Unit, unit
-from gpubp.program.program import Program, build
+from gpubp.program.calls import Program
+from gpubp.program.program import build
 from gpubp.recording import Recording, Shadow
 
 _DTYPES = {"U": "uint32", "I": "int64", "bool": "bool", "D": "float64"}

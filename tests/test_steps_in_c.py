@@ -16,10 +16,22 @@ from gpubp import layers, losses
 from gpubp.check.tolerance import error, tolerance
 from gpubp.program.c_program import unit
 from gpubp.program.c_text import Printer, neutral, operand
+from gpubp.program.calls import Launch
 from gpubp.program.kernels import (
-    CELL, COLUMN, ONE, Begin, Formal, Join, Kernel, Let, Load, Loop, Number, Store,
+    CELL,
+    COLUMN,
+    ONE,
+    Begin,
+    Formal,
+    Join,
+    Kernel,
+    Let,
+    Load,
+    Loop,
+    Number,
+    Store,
 )  # fmt: skip
-from gpubp.program.program import Launch, build
+from gpubp.program.program import build
 from gpubp.recording import Recording
 from tests.conftest import require, rng
 from tests.steps_in_c import Compiled, Task, compile_all, formula_program, in_c, plainly
@@ -205,7 +217,11 @@ def test_what_is_not_finite_goes_through_kernels_as_through_numpy(
 def square_sum() -> Kernel:
     """out[r] = the sum of x[r, j]^2 over j, times what comes with the step."""
     formals = (Formal("D", ONE, 1, 1), Formal("T", CELL, 4, 3), Formal("T", COLUMN, 4, 1))
-    inner = (Load("v3", "T", 1, CELL), Let("v4", "T", "mul", ("v3", "v3")), Join("v2", "T", "sum", "v4"))
+    inner = (
+        Load("v3", "T", 1, CELL),
+        Let("v4", "T", "mul", ("v3", "v3")),
+        Join("v2", "T", "sum", "v4"),
+    )
     body = (
         Begin("v2", "T", "sum"), Loop(3, inner),
         Let("v5", "T", "mul", ("v1", "v2")), Store(2, COLUMN, "v5"),
@@ -242,9 +258,7 @@ def test_a_kernel_is_a_function_over_a_part_of_the_rows() -> None:
         (Number(2**32 - 1, "U"), "U(4294967295)", "U(4294967295)"),
     ],
 )
-def test_a_constant_is_written_as_the_target_knows_it(
-    number: Number, host: str, cuda: str
-) -> None:
+def test_a_constant_is_written_as_the_target_knows_it(number: Number, host: str, cuda: str) -> None:
     assert operand(number, "host") == host
     assert operand(number, "cuda") == cuda
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from .calls import Barrier, Buffer, Call, Gather, Guard, Launch, Product, Scatter, Total
 from .kernels import CELL, COLUMN
-from .program import Barrier, Buffer, Call, Gather, Guard, Launch, Product, Scatter, Total
 
 ALL, FIRST = "all", "first"
 """Who touches a buffer: every thread all of it, or the first thread alone; else by parts."""

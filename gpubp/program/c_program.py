@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .c_text import REAL, TYPES, Printer
-from .program import Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
+from .calls import Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
 
 HEAD = """\
 #include <cmath>

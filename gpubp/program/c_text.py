@@ -11,8 +11,22 @@ import math
 from collections.abc import Iterable, Sequence
 
 from .kernels import (
-    CELL, COLUMN, ONE, ROW, Begin, Clear, Join, JoinAt, Kernel, Let, Line, Load, Loop, Number,
-    Operand, Store,
+    CELL,
+    COLUMN,
+    ONE,
+    ROW,
+    Begin,
+    Clear,
+    Join,
+    JoinAt,
+    Kernel,
+    Let,
+    Line,
+    Load,
+    Loop,
+    Number,
+    Operand,
+    Store,
 )  # fmt: skip
 from .values import ARITHMETIC, BITWISE, BOOLEAN, COMPARISONS, FLOAT, FUNCTIONS, INTEGER, UNSIGNED
 

@@ -6,8 +6,22 @@ from collections import defaultdict
 from typing import Any
 
 from .kernels import (
-    CELL, COLUMN, ONE, ROW, Begin, Clear, Join, JoinAt, Let, Line, Load, Loop, Number, Operand,
-    Scratch, Store,
+    CELL,
+    COLUMN,
+    ONE,
+    ROW,
+    Begin,
+    Clear,
+    Join,
+    JoinAt,
+    Let,
+    Line,
+    Load,
+    Loop,
+    Number,
+    Operand,
+    Scratch,
+    Store,
 )  # fmt: skip
 from .plan import Plan, Step, crosses
 from .values import COSTLY, FLOAT, Value
@@ -67,7 +81,9 @@ class Emit:
     def _let(self, value: Value, operands: list[Operand]) -> Let:
         return Let(self._name(), value.kind, value.op, tuple(operands), value.attr)
 
-    def _load(self, value: Value, index: str, last: int, array: Any = None, offset: int = 0) -> Load:
+    def _load(
+        self, value: Value, index: str, last: int, array: Any = None, offset: int = 0
+    ) -> Load:
         array = value if array is None else array
         self.reads[array] = max(last, self.reads.get(array, 0))
         return Load(self._name(), value.kind, array, index, offset)
@@ -172,7 +188,11 @@ class Emit:
             self._ahead.append(value)
             operands = [self._element(a, place) for a in value.args]
             line = self._let(value, operands)
-            body = (*self._passes.pop(place, ()), line, Store(Scratch(value, self._number), ROW, line.name))
+            body = (
+                *self._passes.pop(place, ()),
+                line,
+                Store(Scratch(value, self._number), ROW, line.name),
+            )
             self.before.append(Loop(cols, body))
         return Scratch(value, self._number)
 

@@ -1,139 +1,35 @@
-"""A recorded step as a list of calls over named memories and one arena."""
+"""From the phases of a recorded step to its calls: who does what, and where it lies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from .arena import ALIGN, Arena, Part
+from .barriers import with_barriers
+from .calls import (
+    ARENA,
+    DOUBLE,
+    Buffer,
+    Call,
+    Gather,
+    Guard,
+    Launch,
+    Product,
+    Program,
+    Scatter,
+    Total,
+)  # fmt: skip
 from .emit import Emit
 from .kernels import ROW, Clear, Formal, JoinAt, Kernel, Load, Loop, Scratch, Store, with_arrays
 from .plan import Plan, Step, crosses
 from .recorder import Phase
 from .values import Region, Value
 
-ARENA = "arena"
-
-DOUBLE = "D"
-"""The kind of the numbers that come with a step: float64, whatever the network."""
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """A part of a memory (`arena:KIND` for that of a kind), as rows and columns.
-
-    `stride` is how far apart the copies of several threads are, 0 where they share it.
-    """
-
-    memory: str
-    start: int
-    rows: int
-    cols: int
-    kind: str
-    stride: int = 0
-
-    @property
-    def size(self) -> int:
-        return self.rows * self.cols
-
-
-@dataclass(frozen=True)
-class Launch:
-    """A kernel; `shared` is what is divided among threads: `"rows"`, `"cols"` or nothing."""
-
-    kernel: Kernel
-    arrays: tuple[Buffer, ...]
-    writes: tuple[bool, ...]
-    shared: str
-
-
-@dataclass(frozen=True)
-class Product:
-    """out = a b, either of them transposed.
-
-    Threads share the `"rows"` or the `"cols"` of the result; or each takes its part of the rows of
-    a batch, `"inner"`, and puts what they add up to in memory of its own.
-    """
-
-    out: Buffer
-    a: Buffer
-    b: Buffer
-    transposed: tuple[bool, bool]
-    shared: str
-    label: str = ""
-
-    @property
-    def inner(self) -> int:
-        return self.a.size // self.out.rows
-
-    @property
-    def flops(self) -> int:
-        return 2 * self.out.size * self.inner
-
-
-@dataclass(frozen=True)
-class Gather:
-    """The rows of a table `(n, d)` that the index names."""
-
-    out: Buffer
-    table: Buffer
-    index: Buffer
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """A table `(n, d)` of the sums of rows with each index."""
-
-    out: Buffer
-    index: Buffer
-    rows: Buffer
-
-
-@dataclass(frozen=True)
-class Total:
-    """What the parts of all threads add up to."""
-
-    out: Buffer
-    parts: Buffer
-    op: str
-    shared: str = ""
-
-
-@dataclass(frozen=True)
-class Guard:
-    """Where this truth is false the step ends here."""
-
-    truth: Buffer
-
-
-@dataclass(frozen=True)
-class Barrier:
-    """All threads wait for one another."""
-
-
-Call: TypeAlias = Launch | Product | Gather | Scatter | Total | Guard | Barrier
-
-
-@dataclass(frozen=True)
-class Program:
-    """The calls of one step of one member, in order, and the memory they need.
-
-    `arena` is elements by kind; `own` the size of each memory that lives from one phase to the
-    next; `threads` how many work on one step together.
-    """
-
-    calls: tuple[Call, ...]
-    arena: Mapping[str, int]
-    own: Mapping[str, int]
-    threads: int
-    precision: str
-
 
 def build(phases: Sequence[Phase], precision: str, threads: int = 1) -> Program:
     """Return the calls of recorded phases, for so many threads that share one step."""
-    from .barriers import with_barriers
-
     calls: list[Call] = []
     arena: dict[str, int] = {}
     own: dict[str, int] = {}
@@ -307,6 +203,3 @@ def _arrays(lines: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, str, bool]]:
                 yield line.array, line.index, isinstance(line, Store)
             elif isinstance(line, Clear | JoinAt):
                 yield line.array, ROW, True
-
-
-

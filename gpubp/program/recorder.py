@@ -69,9 +69,7 @@ class Recorder:
         """A flat memory `(size,)` that can be read and written."""
         return Window(self, Region(name, 0, 1, size), (size,), None)
 
-    def leaf(
-        self, name: str, shape: tuple[int, ...], kind: str, rows: int | None = None
-    ) -> Window:
+    def leaf(self, name: str, shape: tuple[int, ...], kind: str, rows: int | None = None) -> Window:
         """What is handed in: it is read and never written."""
         cols = math.prod(shape) // (rows or 1)
         return Window(self, Region(name, 0, rows or 1, cols), shape, rows, kind)
@@ -231,9 +229,7 @@ class RecordingBackend(Backend):
     ) -> Array:
         graph = self.recorder.graph
         cols = columns if columns > 1 else None
-        index = Tensor(
-            graph, graph.add("iota", (), columns, rows, cols, UNSIGNED), (rows, columns)
-        )
+        index = Tensor(graph, graph.add("iota", (), columns, rows, cols, UNSIGNED), (rows, columns))
         if first_row:
             index = index + (first_row * columns & 0xFFFFFFFF)
         # The stream lies in memory, so that the kernels of several layers are the same.

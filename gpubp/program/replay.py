@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .program import ARENA, Barrier, Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
+from .calls import ARENA, Barrier, Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
 from .rows import NEUTRAL, Rows, dtype_of
 
 _POISON = {"T": np.nan, "U": 0xDEADBEEF, "I": -(2**62), "bool": True}

@@ -9,7 +9,20 @@ import numpy as np
 
 from ..special import erf
 from .kernels import (
-    CELL, COLUMN, ROW, Begin, Clear, Join, JoinAt, Kernel, Let, Line, Load, Loop, Number, Operand,
+    CELL,
+    COLUMN,
+    ROW,
+    Begin,
+    Clear,
+    Join,
+    JoinAt,
+    Kernel,
+    Let,
+    Line,
+    Load,
+    Loop,
+    Number,
+    Operand,
     Store,
 )  # fmt: skip
 

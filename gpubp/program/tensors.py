@@ -8,7 +8,16 @@ from typing import Any
 
 from ..errors import GpubpError
 from .values import (
-    ARITHMETIC, BITWISE, BOOLEAN, COMPARISONS, FLOAT, FUNCTIONS, INTEGER, UNSIGNED, Graph, Region,
+    ARITHMETIC,
+    BITWISE,
+    BOOLEAN,
+    COMPARISONS,
+    FLOAT,
+    FUNCTIONS,
+    INTEGER,
+    UNSIGNED,
+    Graph,
+    Region,
     Value,
 )  # fmt: skip
 
@@ -29,9 +38,7 @@ class Tensor:
     __hash__ = object.__hash__
     __array_ufunc__ = None
 
-    def __init__(
-        self, graph: Graph, value: Value, shape: Shape, transposed: bool = False
-    ) -> None:
+    def __init__(self, graph: Graph, value: Value, shape: Shape, transposed: bool = False) -> None:
         self.graph, self._value, self.shape, self.transposed = graph, value, shape, transposed
 
     @property
@@ -316,9 +323,7 @@ def _reduction(name: str) -> Callable[..., Tensor]:
         axis_has = value.cols if axis == -1 else value.rows
         if axis_has is None and x.shape[axis] > 1:  # a number that stands for many
             if name == "sum":
-                value = x.graph.value(
-                    "mul", (value, x.graph.constant(x.shape[axis], value.kind))
-                )
+                value = x.graph.value("mul", (value, x.graph.constant(x.shape[axis], value.kind)))
         else:
             value = x.graph.reduced(("row" if axis == -1 else "col") + name, value)
         shape = list(x.shape)

@@ -58,9 +58,7 @@ def draw(seed: int, number: int, precision: str = "float64", steps: int = STEPS)
         case = replace(case, batch=int(rng.choice(BATCHES)))
     if rng.random() < 0.25:
         case = replace(case, method=_averaged(case.method, rng))
-    net = gpubp.Network(
-        case.layer, case.inputs, dtype=precision, seed=number, members=case.members
-    )
+    net = gpubp.Network(case.layer, case.inputs, dtype=precision, seed=number, members=case.members)
     for path in net.arrays.params.places:  # away from zeros and ones
         w = net.parameter(path)
         w += drawn.rng.normal(0.0, 0.2, w.shape)
@@ -86,7 +84,7 @@ def _data(case: Case, net: gpubp.Network, drawn: Draw, steps: int) -> tuple[Any,
     w = None
     if case.weighted:
         weights = drawn.rng.uniform(0.1, 2.0, n)
-        weights[1 :: 3] = 0.0  # the first of each batch weighs something
+        weights[1::3] = 0.0  # the first of each batch weighs something
         weights[:: case.batch] = 1.0
         w = inputs.weights(net.be, weights, n)
     return np.array(x), np.array(t), None if w is None else np.array(w)

@@ -91,9 +91,7 @@ class Plain:
                     f"the gradient of {name} of member {k}",
                 )  # fmt: skip
 
-    def _updates(
-        self, path: Path, before: dict[str, Any], step: int, stopped: set[int]
-    ) -> None:
+    def _updates(self, path: Path, before: dict[str, Any], step: int, stopped: set[int]) -> None:
         net, method = self.net, self.given.case.method
         state = net.arrays._state.reshape(self.members, -1).copy()
         self._follow(before, step)

@@ -13,7 +13,7 @@ from gpubp import seeds
 from gpubp.backends import numba_module, python_parts
 from gpubp.backends.numba_module import ARGUMENTS, MOVING, Module, own_of_thread
 from gpubp.program import program as programs
-from gpubp.program.program import Program
+from gpubp.program.calls import Program
 from gpubp.program.replay import Replay
 from gpubp.program.rows import dtype_of
 from gpubp.recording import Recording, Shadow

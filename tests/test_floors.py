@@ -25,7 +25,7 @@ FLOORS: list[set[str]] = [
     {"updates", "number_table"},
     {"bound"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"}
-    | {"saved", "recording", "programs", "held_against", "blocks"},
+    | {"saved", "recording", "programs", "held_against", "blocks", "explained"},
     {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"}
     | {"found", "settings", "compiling"}
     | {"feeds", "streaming"},

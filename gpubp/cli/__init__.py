@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import GpubpError, InputError
-from . import check, export, info, predict, train
+from . import check, explain, export, info, predict, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"gpubp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, predict, check, export, info):
+    for module in (train, predict, check, export, explain, info):
         module.add_to(commands)
     try:
         options = parser.parse_args(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,48 @@ def test_a_branch_on_a_value_is_refused() -> None:
 def test_an_unknown_function_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(AttributeError, match=r"cannot use xp\.sin; it can use abs.*where"):
         trace(lambda xp, z: xp.sin(z), ("T",))
+
+
+def test_a_function_of_numbers_alone_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"xp\.exp of numbers alone"):
+        trace(lambda xp, z: z * xp.exp(0.5), ("T",))
+
+
+def test_a_result_that_no_operand_is_part_of_is_refused() -> None:
+    with pytest.raises(TypeError, match="returned a float"):
+        trace(lambda xp, z: (z, 0.5), ("T",))
+
+
+def test_operands_keep_their_names_where_c_has_no_use_for_them() -> None:
+    def odd(xp: Any, new: Any, exp: Any, i: Any, i_: Any, _T: Any, __: Any, σ: Any, a6: Any) -> Any:
+        return new + 2 * exp + 4 * xp.exp(i) + 8 * i_ + 16 * _T + 32 * __ + 64 * σ + 128 * a6
+
+    names = [name for name, _ in trace(odd, ("T",) * 8).inputs]
+    assert names == ["new_", "exp_", "i__", "i_", "T_", "a_", "a6_", "a6"]
+
+
+def test_a_kernel_whose_operands_are_called_like_words_of_c_computes(stand_in: Any) -> None:
+    def words(xp: Any, new: Any, exp: Any, i: Any, t0: Any, _: Any) -> Any:
+        return new + 2 * exp + 4 * xp.exp(i) + 8 * t0 + 16 * _
+
+    given = [np.asarray([float(n)]) for n in range(5)]
+    kernel = stand_in.ElementwiseKernel(*kernel_text(trace(words, ("T",) * 5), "float64"))
+    out = stand_in.asnumpy(kernel(*map(stand_in.asarray, given)))
+    assert out == pytest.approx(words(np, *given), rel=1e-15)
+
+
+def test_constants_that_are_not_finite_are_printed_for_the_device(
+    stand_in: Any, precision: str
+) -> None:
+    def fill(xp: Any, z: Any) -> Any:
+        bounded = xp.where(z < 1, -math.inf, xp.where(z < 2, math.inf, z))
+        return xp.where(z > 3, math.nan, bounded), xp.isfinite(bounded)
+
+    given = np.asarray([0.0, 1.0, 2.0, 4.0], precision)
+    kernel = stand_in.ElementwiseKernel(*kernel_text(trace(fill, ("T",)), precision))
+    for g, e in zip(kernel(stand_in.asarray(given)), fill(np, given), strict=True):
+        assert g.dtype == e.dtype
+        assert np.array_equal(stand_in.asnumpy(g), e, equal_nan=True)
 
 
 MIXED: dict[str, Callable[..., Any]] = {

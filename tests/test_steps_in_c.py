@@ -14,9 +14,9 @@ import pytest
 import gpubp
 from gpubp import layers, losses
 from gpubp.check.tolerance import error, tolerance
+from gpubp.program.c_expressions import neutral, operand
 from gpubp.program.c_program import unit
-from gpubp.program.c_text import Printer, neutral, operand
-from gpubp.program.calls import Launch
+from gpubp.program.c_text import Printer
 from gpubp.program.kernels import (
     CELL,
     COLUMN,
@@ -31,7 +31,7 @@ from gpubp.program.kernels import (
     Number,
     Store,
 )  # fmt: skip
-from gpubp.program.program import build
+from gpubp.program.program import Launch, build
 from gpubp.recording import Recording
 from tests.conftest import require, rng
 from tests.steps_in_c import Compiled, Task, compile_all, formula_program, in_c, plainly
@@ -217,11 +217,8 @@ def test_what_is_not_finite_goes_through_kernels_as_through_numpy(
 def square_sum() -> Kernel:
     """out[r] = the sum of x[r, j]^2 over j, times what comes with the step."""
     formals = (Formal("D", ONE, 1, 1), Formal("T", CELL, 4, 3), Formal("T", COLUMN, 4, 1))
-    inner = (
-        Load("v3", "T", 1, CELL),
-        Let("v4", "T", "mul", ("v3", "v3")),
-        Join("v2", "T", "sum", "v4"),
-    )
+    squared = Let("v4", "T", "mul", ("v3", "v3"))
+    inner = (Load("v3", "T", 1, CELL), squared, Join("v2", "T", "sum", "v4"))
     body = (
         Begin("v2", "T", "sum"), Loop(3, inner),
         Let("v5", "T", "mul", ("v1", "v2")), Store(2, COLUMN, "v5"),

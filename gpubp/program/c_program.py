@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .c_text import REAL, TYPES, Printer
-from .calls import Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
+from .c_expressions import REAL, TYPES
+from .c_text import Printer
+from .program import Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
 
 HEAD = """\
 #include <cmath>

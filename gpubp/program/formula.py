@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from .c_text import NAMES, expression
+from .c_expressions import NAMES, expression
 from .kernels import Number, Operand
 from .tensors import Namespace, Tensor, UnknownFunction, Untraceable
 from .values import BOOLEAN, FLOAT, FUNCTIONS, INTEGER, UNSIGNED, Graph, Region, Value
@@ -25,9 +25,9 @@ _USABLE = (*FUNCTIONS, "isfinite", "where", "maximum", "minimum", "astype", "squ
 
 # Names that a kernel, the macros of C or C++ itself (ISO/IEC 14882:2020, 5.11) have use for.
 _OWN = re.compile(r"i|n|T|U|I|D|t[0-9]+|out[0-9]+|_.*")
-_TAKEN = {name for names in NAMES.values() for name in names.values()} | set(
-    """
-    INFINITY NAN NULL EOF errno signbit isnan isinf
+_FUNCTIONS = {name for names in NAMES.values() for name in names.values()}
+_MACROS = {"INFINITY", "NAN", "NULL", "EOF", "errno", "signbit", "isnan", "isinf"}
+_KEYWORDS = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t
     char32_t class compl concept const consteval constexpr constinit const_cast continue co_await
     co_return co_yield decltype default delete do double dynamic_cast else enum explicit export
@@ -36,8 +36,8 @@ _TAKEN = {name for names in NAMES.values() for name in names.values()} | set(
     short signed sizeof static static_assert static_cast struct switch template this thread_local
     throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while
     xor xor_eq
-    """.split()
-)
+"""
+_TAKEN = _FUNCTIONS | _MACROS | set(_KEYWORDS.split())
 
 
 class Elementwise:

@@ -78,6 +78,18 @@ def test_a_function_of_numbers_alone_is_refused() -> None:
         trace(lambda xp, z: z * xp.exp(0.5), ("T",))
 
 
+def test_a_whole_power_is_a_product() -> None:
+    lines = trace(lambda xp, z: z**3, ("T",)).body.splitlines()
+    assert lines[:2] == ["const T t0 = z * z;", "const T t1 = t0 * z;"]
+    with pytest.raises(TypeError, match=r"power of 0\.5"):
+        trace(lambda xp, z: z**0.5, ("T",))
+
+
+def test_infinity_is_written_as_cuda_knows_it() -> None:
+    body = trace(lambda xp, z: xp.where(z > 0, z, -math.inf), ("T",)).body
+    assert "T(-__int_as_float(0x7f800000))" in body
+
+
 def test_a_result_that_no_operand_is_part_of_is_refused() -> None:
     with pytest.raises(TypeError, match="returned a float"):
         trace(lambda xp, z: (z, 0.5), ("T",))

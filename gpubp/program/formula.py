@@ -21,7 +21,7 @@ from .values import BOOLEAN, FLOAT, FUNCTIONS, INTEGER, UNSIGNED, Graph, Region,
 
 __all__ = ["BOOLEAN", "FLOAT", "INTEGER", "UNSIGNED", "Kernel", "trace"]
 
-_USABLE = (*FUNCTIONS, "isfinite", "where", "maximum", "minimum", "astype", "square", "sign")
+_USABLE = (*FUNCTIONS, "isfinite", "where", "maximum", "minimum", "astype")
 
 # Names that a kernel, the macros of C or C++ itself (ISO/IEC 14882:2020, 5.11) have use for.
 _OWN = re.compile(r"i|n|T|U|I|D|t[0-9]+|out[0-9]+|_.*")

@@ -31,7 +31,8 @@ from gpubp.program.kernels import (
     Number,
     Store,
 )  # fmt: skip
-from gpubp.program.program import Launch, build
+from gpubp.program.calls import Launch
+from gpubp.program.program import build
 from gpubp.recording import Recording
 from tests.conftest import require, rng
 from tests.steps_in_c import Compiled, Task, compile_all, formula_program, in_c, plainly

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .c_expressions import REAL, TYPES
 from .c_text import Printer
-from .program import Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
+from .calls import Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
 
 HEAD = """\
 #include <cmath>

@@ -24,7 +24,7 @@ from .kernels import (
     Number,
     Operand,
     Store,
-)  # fmt: skip
+)
 
 NEUTRAL: dict[str, tuple[float, Any]] = {
     "sum": (0.0, np.add), "max": (-np.inf, np.maximum), "min": (np.inf, np.minimum),

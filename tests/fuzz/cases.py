@@ -1,4 +1,4 @@
-"""What one case of the fuzzer is: a network, how it is trained, on what, and by how many threads."""
+"""A case of the fuzzer: a network, how it is trained, on what, and by how many threads."""
 
 from __future__ import annotations
 

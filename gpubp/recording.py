@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +121,8 @@ class Shadow(Bound):
         """
         recorder, rows = self._recorder, self._rows
         width, dtype = target
-        x = recorder.leaf("x", (rows, *self.inputs), FLOAT, rows=rows)
+        shape = (rows, *self.inputs)
+        x = recorder.leaf("x", shape, FLOAT, rows=math.prod(shape[:-1]))
         t = recorder.leaf("t", (rows, width), INTEGER if dtype == "int64" else FLOAT, rows=rows)
         w = recorder.leaf("w", (rows, 1), FLOAT, rows=rows) if weighted else None
         recorder.origin = "loss"

@@ -187,8 +187,7 @@ class RecordingBackend(Backend):
         value = x.value
         if value.rows is None:
             raise Untraceable("be.reshape of what is no batch of examples")
-        rows = whole[0] if len(whole) > 1 else math.prod(whole)
-        cols = math.prod(whole) // rows
+        rows, cols = (math.prod(whole[:-1]), whole[-1]) if len(whole) > 1 else (whole[0], 1)
         if math.prod(whole) != value.size:
             raise Untraceable("be.reshape of numbers that stand for several")
         if rows != value.rows:
@@ -198,15 +197,14 @@ class RecordingBackend(Backend):
         return Tensor(x.graph, value, whole)
 
     def concat(self, arrays: Sequence[Array]) -> Array:
-        if any(len(x.shape) > 2 for x in arrays):
-            raise Untraceable("be.concat of examples of several axes")
         arrays = [x for x in arrays if x.shape[-1] > 0]
         if len(arrays) == 1:
             return arrays[0]
         values = tuple(x.value for x in arrays)
         widths = tuple(x.shape[-1] for x in arrays)
         rows = one(v.rows for v in values)
-        shape = (max(x.shape[0] for x in arrays), sum(widths))
+        lead = max((x.shape[:-1] for x in arrays), key=math.prod)
+        shape = (*lead, sum(widths))
         graph = self.recorder.graph
         joined = graph.add("concat", values, widths, rows, sum(widths), values[0].kind)
         return Tensor(graph, joined, shape)

@@ -108,8 +108,9 @@ class Replay:
             np.add.at(out, _rows(self._view(call.index), len(out)), rows.reshape(-1, out.shape[1]))
         else:
             assert not isinstance(call, Guard | Barrier)
-            parts = self._matrix(call.parts)[:, : call.out.size]
-            self._view(call.out)[...] = NEUTRAL[call.op][1].reduce(parts, axis=0)
+            own = self._part(call.out.size, thread) if shared else slice(0, call.out.size)
+            parts = self._matrix(call.parts)[:, own]
+            self._view(call.out)[own] = NEUTRAL[call.op][1].reduce(parts, axis=0)
 
     # -- where things lie ----------------------------------------------------------------------
 
@@ -144,6 +145,10 @@ class Replay:
         a = self._view(call.a).reshape((k, m) if call.transposed[0] else (m, k))
         b = self._view(call.b).reshape((n, k) if call.transposed[1] else (k, n))
         a, b = (x.T if t else x for x, t in zip((a, b), call.transposed, strict=True))
+        if call.shared == "inner":
+            inner = self._part(k, thread)
+            self._view(call.out, thread).reshape(m, n)[...] = a[:, inner] @ b[inner]
+            return
         rows = self._part(m, thread) if call.shared == "rows" else slice(0, m)
         cols = self._part(n, thread) if call.shared == "cols" else slice(0, n)
         self._matrix(call.out)[rows, cols] = a[rows] @ b[:, cols]

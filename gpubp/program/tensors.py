@@ -31,8 +31,7 @@ class Untraceable(GpubpError, TypeError):  # noqa: N818 - it names what was met,
 class Tensor:
     """A value that looks like an array of the array API.
 
-    The last axis but one holds rows; where there are more than two axes, all but the first are the
-    features of an example, one after the other.
+    The last axis holds columns, all others together the rows.
     """
 
     __hash__ = object.__hash__
@@ -81,7 +80,7 @@ class Tensor:
     def _columns(self, part: slice) -> Tensor:
         n, value = self.shape[-1], self.value
         start, stop, step = part.indices(n)
-        if step != 1 or len(self.shape) > 2 or stop <= start:
+        if step != 1 or stop <= start:
             raise Untraceable(f"the part {part} of an array of shape {self.shape}")
         shape = (*self.shape[:-1], stop - start)
         if (start, stop) == (0, n) or value.cols is None:
@@ -170,16 +169,14 @@ def _value(graph: Graph, x: Any, kind: str) -> Value:
 
 
 def _broadcast(given: list[tuple[Shape, Value]]) -> Shape:
-    """The shape of a result; beyond two axes, what has features must have the same ones."""
+    """The shape of a result; all that differs from row to row has the same rows."""
     rank = max(len(shape) for shape, _ in given)
-    if rank > 2:
-        wide = {shape for shape, value in given if value.cols is not None}
-        if len(wide) > 1 or any(v.rows and v.cols is None and v.rows > 1 for _, v in given):
-            raise Untraceable(f"shapes {sorted(wide)} of more than two axes do not match")
     padded = [(1,) * (rank - len(shape)) + shape for shape, _ in given]
     for lengths in zip(*padded, strict=True):
         if len(set(lengths) - {1}) > 1:
             raise Untraceable(f"shapes {[shape for shape, _ in given]} do not broadcast")
+    if len({shape[:-1] for shape, value in given if value.rows is not None}) > 1:
+        raise Untraceable(f"shapes {[shape for shape, _ in given]} differ in their rows")
     return tuple(max(lengths) for lengths in zip(*padded, strict=True))
 
 
@@ -315,8 +312,8 @@ def _reduction(name: str) -> Callable[..., Tensor]:
     def reduce(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Tensor:
         if axis not in (-1, -2) or (axis == -2 and len(x.shape) < 2):
             raise Untraceable(f"xp.{name} along axis {axis}; axes -1 and -2 are recorded")
-        if len(x.shape) > 2:
-            raise Untraceable(f"xp.{name} of an array of shape {x.shape}")
+        if len(x.shape) > 2 and axis == -2:
+            raise Untraceable(f"xp.{name} along axis -2 of an array of shape {x.shape}")
         if x.dtype not in (FLOAT, INTEGER):
             raise Untraceable(f"xp.{name} of a value of kind {x.dtype}")
         value = x.value

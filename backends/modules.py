@@ -89,7 +89,8 @@ def load(text: str) -> Any:
             file.write(text)
         os.replace(file.name, path)  # whole or not at all: others may look for it too
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

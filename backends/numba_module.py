@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -74,11 +76,11 @@ class Module:
         self._calls = list(self._printed(program.calls))
 
     @property
-    def which(self) -> np.ndarray:
+    def which(self) -> Any:
         return np.asarray(self._which, np.int64).reshape(self._threads, -1)
 
     @property
-    def offsets(self) -> np.ndarray:
+    def offsets(self) -> Any:
         return np.asarray(self._offsets, np.int64).reshape(self._threads, -1)
 
     def text(self, shuffled: bool, title: str) -> str:
@@ -192,7 +194,7 @@ class Module:
                 self._place(buffer)
         if shared:
             self._enter(-1, begins[:-1])
-            self._enter(-1, [b - a for a, b in zip(begins, begins[1:], strict=False)])
+            self._enter(-1, [b - a for a, b in pairwise(begins)])
         return self._function(kernel(k, "KERNEL", self._program.precision, shared), k.label)
 
     def _product(self, call: Product, at: int) -> str:
@@ -209,15 +211,15 @@ class Module:
         sizes = [m] * threads, [n] * threads
         if call.shared == "rows":
             rows = self._begins(m)
-            sizes = [b - a for a, b in zip(rows, rows[1:], strict=False)], sizes[1]
+            sizes = [b - a for a, b in pairwise(rows)], sizes[1]
         elif call.shared == "cols":
             cols = self._begins(n)
-            sizes = sizes[0], [b - a for a, b in zip(cols, cols[1:], strict=False)]
+            sizes = sizes[0], [b - a for a, b in pairwise(cols)]
         for size in sizes:
             self._enter(-1, size)
         inner = self._begins(k if call.shared == "inner" else 0)
         if call.shared == "inner":  # a and b lie by rows of the batch
-            self._enter(-1, [b - a for a, b in zip(inner, inner[1:], strict=False)])
+            self._enter(-1, [b - a for a, b in pairwise(inner)])
             rows, cols = [i * lda for i in inner], [i * ldb for i in inner]
             self._place(call.a, rows)
             self._number(lda)
@@ -297,7 +299,8 @@ class Module:
         weighted = "if w_data.size: "
         for number, m in enumerate(("x", "t", "w")):
             once = weighted if m == "w" else ""
-            yield f"{once}take({m}_data, order, (start + i) * rows, {low}, {high}, stage_{m}[{row}])"
+            given = f"{m}_data, order, (start + i) * rows, {low}, {high}, stage_{m}[{row}]"
+            yield f"{once}take({given})"
             yield f"base[{number}] = address(stage_{m}[{row}])"
         if self._shares():
             yield f"if not barrier(meeting, {self._threads}): return"

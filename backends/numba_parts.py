@@ -1,17 +1,44 @@
-"""What the text of a compiled step imports: see `gpubp.backends.numba_text`."""
+"""What the text of a compiled step imports: see `gpubp.backends.numba_module`."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-import llvmlite.binding
-import numba
-
 from . import loops, products, team
+from .vector_math import (
+    cos_float32,
+    cos_float64,
+    erf_float32,
+    erf_float64,
+    exp_float32,
+    exp_float64,
+    expm1_float32,
+    expm1_float64,
+    log1p_float32,
+    log1p_float64,
+    log_float32,
+    log_float64,
+    tanh_float32,
+    tanh_float64,
+)  # fmt: skip
+
+__all__ = [
+    "address", "apart", "barrier", "cached", "compiled", "cos_float32", "cos_float64",
+    "erf_float32", "erf_float64", "exp_float32", "exp_float64", "expm1_float32", "expm1_float64",
+    "flat_D", "flat_I", "flat_T_float32", "flat_T_float64", "flat_U", "flat_bool", "gather",
+    "log1p_float32", "log1p_float64", "log_float32", "log_float64", "matrix_I",
+    "matrix_T_float32", "matrix_T_float64", "matrix_U", "matrix_bool", "product_float32",
+    "product_float64", "scatter", "take", "tanh_float32", "tanh_float64", "total_max",
+    "total_min", "total_sum",
+]  # fmt: skip
+
+numba: Any = import_module("numba")
+llvm: Any = import_module("llvmlite.binding")
 
 # A kernel may take a dozen arrays: LLVM is to check that they lie apart, and vectorise, all the
 # same. By default it gives up at eight comparisons.
-llvmlite.binding.set_option("gpubp", "-runtime-memory-check-threshold=256")
+llvm.set_option("gpubp", "-runtime-memory-check-threshold=256")
 
 # All of fastmath but nnan and ninf, which would remove the checks for what is not finite.
 _FLAGS = {"reassoc", "contract", "arcp", "nsz", "afn"}

@@ -11,8 +11,8 @@ import numpy as np
 from .loops import gather, scatter, take, total_max, total_min, total_sum
 
 __all__ = [
-    "apart", "barrier", "compiled", "gather", "product", "scatter", "take", "total_max", "total_min",
-    "total_sum",
+    "apart", "barrier", "compiled", "gather", "product", "scatter", "take", "total_max",
+    "total_min", "total_sum",
 ]  # fmt: skip
 
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -64,8 +64,8 @@ class Explanation:
     def __str__(self) -> str:
         lines = [f"{'call':<9}{'layer':<28}{'shape':<22}{'MFLOP':>9}{'KiB':>10}  threads share"]
         lines += [
-            f"{r.what:<9}{r.layer[:26]:<28}{r.shape:<22}{r.flops / 1e6:>9.3f}{r.bytes / 1024:>10.1f}"
-            f"  {r.shared}".rstrip()
+            f"{r.what:<9}{r.layer[:26]:<28}{r.shape:<22}{r.flops / 1e6:>9.3f}"
+            f"{r.bytes / 1024:>10.1f}  {r.shared}".rstrip()
             for r in self.rows
         ]
         in_products = sum(r.flops for r in self.rows if r.what == "product")

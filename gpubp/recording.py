@@ -109,7 +109,8 @@ class Shadow(Bound):
         self._pass = Pass(be, key)
         self._pass.step = be.recorder.leaf("step", (), UNSIGNED)  # type: ignore[assignment]
         self._run = Run(self._pass, "", self.arrays.state, self.spec)
-        self.steps = RecordedUpdates(be, self.arrays, self._pass, net.steps, optimizer)
+        self._updates = RecordedUpdates(be, self.arrays, self._pass, net.steps, optimizer)
+        self.steps = self._updates
         self._rows, self._recorder = rows, be.recorder
 
     def record(
@@ -128,7 +129,7 @@ class Shadow(Bound):
         recorder.origin = "loss"
         self.train_step(x, t, loss, optimizer, w)
         return Recording(
-            recorder.phases, recorder.constants, rows, self.steps.count, self.be.precision,
+            recorder.phases, recorder.constants, rows, self._updates.count, self.be.precision,
             tuple(self._pass.pending),
         )  # fmt: skip
 
@@ -141,7 +142,8 @@ class Named(Layer):
     be: RecordingBackend
 
     def forward(self, be: Backend, w: Views, x: Array, run: Run) -> tuple[Array, Any]:
-        return self._do(run, lambda: self.body.forward(be, w, x, run))
+        found: tuple[Array, Any] = self._do(run, lambda: self.body.forward(be, w, x, run))
+        return found
 
     def backward(
         self, be: Backend, w: Views, g: Gradients, ctx: Any, dy: Array, run: Run

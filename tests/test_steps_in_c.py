@@ -17,6 +17,7 @@ from gpubp.check.tolerance import error, tolerance
 from gpubp.program.c_expressions import neutral, operand
 from gpubp.program.c_program import unit
 from gpubp.program.c_text import Printer
+from gpubp.program.calls import Launch
 from gpubp.program.kernels import (
     CELL,
     COLUMN,
@@ -31,7 +32,6 @@ from gpubp.program.kernels import (
     Number,
     Store,
 )  # fmt: skip
-from gpubp.program.calls import Launch
 from gpubp.program.program import build
 from gpubp.recording import Recording
 from tests.conftest import require, rng

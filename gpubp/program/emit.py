@@ -142,7 +142,7 @@ class Emit:
         return self._elements[value, place]
 
     def _new_element(self, value: Value, place: Place) -> str:
-        number, cols = place
+        number, _ = place
         lines = self._passes[place]
         line: Let | Load
         index = CELL if value.sort == "matrix" else ROW

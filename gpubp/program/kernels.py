@@ -7,7 +7,7 @@ them what was summed over all. A kernel over a flat array is one pass over it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from .values import Value
@@ -160,8 +160,8 @@ def with_arrays(lines: tuple[Line, ...], number: dict[Any, int]) -> tuple[Line, 
     for line in lines:
         if isinstance(line, Loop):
             found.append(Loop(line.cols, with_arrays(line.body, number)))
-        elif "array" in {f.name for f in fields(line)}:
-            found.append(replace(line, array=number[line.array]))  # type: ignore[call-arg]
+        elif isinstance(line, Load | Store | Clear | JoinAt):
+            found.append(replace(line, array=number[line.array]))
         else:
             found.append(line)
     return tuple(found)

@@ -232,7 +232,7 @@ class RecordingBackend(Backend):
             index = index + (first_row * columns & 0xFFFFFFFF)
         # The stream lies in memory, so that the kernels of several layers are the same.
         held = self.recorder.constant(np.asarray([stream], dtype=np.uint32))
-        first, second = words(self.xp, key, held, step)  # type: ignore[arg-type]
+        first, second = words(self.xp, key, held, step)
         return bits(self.xp, index, first, second)
 
     def finite(self, flat: Array, value: Array, reach: Any) -> Any:

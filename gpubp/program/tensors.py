@@ -8,10 +8,7 @@ from typing import Any
 
 from ..errors import GpubpError
 from .values import (
-    ARITHMETIC,
-    BITWISE,
     BOOLEAN,
-    COMPARISONS,
     FLOAT,
     FUNCTIONS,
     INTEGER,
@@ -26,6 +23,17 @@ Shape = tuple[int, ...]
 
 class Untraceable(GpubpError, TypeError):  # noqa: N818 - it names what was met, not a mishap
     """What was asked for cannot be recorded; the plain path can do it."""
+
+
+_Operator = Callable[["Tensor", Any], "Tensor"]
+
+
+def _operator(op: str) -> _Operator:
+    return lambda a, b: elementwise(op, a, b)
+
+
+def _reflected(op: str) -> _Operator:
+    return lambda a, b: elementwise(op, b, a)
 
 
 class Tensor:
@@ -97,6 +105,19 @@ class Tensor:
         at = graph.value("eq", (columns, graph.constant(number, INTEGER)))
         zero = graph.constant(0, value.kind)
         return graph.reduced("rowsum", graph.value("where", (at, value, zero)))
+
+    __add__, __radd__ = _operator("add"), _reflected("add")
+    __sub__, __rsub__ = _operator("sub"), _reflected("sub")
+    __mul__, __rmul__ = _operator("mul"), _reflected("mul")
+    __truediv__, __rtruediv__ = _operator("div"), _reflected("div")
+    __and__, __rand__ = _operator("and"), _reflected("and")
+    __or__, __ror__ = _operator("or"), _reflected("or")
+    __xor__, __rxor__ = _operator("xor"), _reflected("xor")
+    __rshift__, __rrshift__ = _operator("shr"), _reflected("shr")
+    __lshift__, __rlshift__ = _operator("shl"), _reflected("shl")
+    __lt__, __le__ = _operator("lt"), _operator("le")
+    __gt__, __ge__ = _operator("gt"), _operator("ge")
+    __eq__, __ne__ = _operator("eq"), _operator("ne")  # type: ignore[assignment]
 
     def __neg__(self) -> Tensor:
         return elementwise("neg", self)
@@ -180,20 +201,6 @@ def _broadcast(given: list[tuple[Shape, Value]]) -> Shape:
     return tuple(max(lengths) for lengths in zip(*padded, strict=True))
 
 
-def _operator(op: str, reflected: bool) -> Callable[[Tensor, Any], Tensor]:
-    def method(self: Tensor, other: Any) -> Tensor:
-        return elementwise(op, other, self) if reflected else elementwise(op, self, other)
-
-    return method
-
-
-_NAMES = {"div": "truediv", "shr": "rshift", "shl": "lshift"}
-for _op in (*ARITHMETIC, *BITWISE, *COMPARISONS):
-    setattr(Tensor, f"__{_NAMES.get(_op, _op)}__", _operator(_op, reflected=False))
-    if _op not in COMPARISONS:
-        setattr(Tensor, f"__r{_NAMES.get(_op, _op)}__", _operator(_op, reflected=True))
-
-
 class Window(Tensor):
     """A part of a memory: reading it gives what was written last, in whatever phase it is read."""
 
@@ -237,11 +244,12 @@ class Window(Tensor):
 class Namespace:
     """What traced code finds at `be.xp`."""
 
-    int64, uint32, bool = INTEGER, UNSIGNED, BOOLEAN
+    int64, uint32 = INTEGER, UNSIGNED
 
     def __init__(self, precision: str) -> None:
         other = {"float32": "float64", "float64": "float32"}[precision]
         setattr(self, precision, FLOAT)
+        setattr(self, "bool", BOOLEAN)  # noqa: B010 - its name is a type's
         setattr(self, other, other)  # equal to no kind of value
 
     def __getattr__(self, name: str) -> Any:
@@ -278,7 +286,8 @@ class Namespace:
         """Of truths: the smallest of them as numbers."""
         if x.dtype != BOOLEAN:
             raise Untraceable("xp.all of what is no truth")
-        return _reduction("min")(Namespace.astype(x, FLOAT), axis=axis, keepdims=keepdims) > 0.5
+        least = _reduction("min")(Namespace.astype(x, FLOAT), axis=axis, keepdims=keepdims)
+        return least > 0.5
 
     @staticmethod
     def mean(x: Tensor, *, axis: int, keepdims: bool = False) -> Tensor:

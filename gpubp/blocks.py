@@ -37,6 +37,10 @@ class CompiledTrainer(Trainer):
 
     path = "compiled"
 
+    @property
+    def told(self) -> dict[str, str]:
+        return {"threads": str(self._whole.job.threads)}
+
     def prepare(self, whole: Compiled, rest: Compiled | None) -> None:
         """Take the compiled steps of whole batches, and those of the smaller one at the end."""
         net, data = self.net, self.data

@@ -13,6 +13,7 @@ import numpy as np
 from .blocks import CompiledTrainer
 from .bound import Bound
 from .errors import DeviceError, InputError, shown, whole
+from .found import Way
 from .held_against import difference
 from .program.tensors import Untraceable
 from .programs import Compiled, Job, compiled
@@ -44,17 +45,28 @@ def check_compile(compile: Any, threads: Any) -> None:
         )
 
 
-def trainer(plain: Trainer, compile: Any, threads: int | None, epochs: int) -> tuple[Trainer, str]:
+def trainer(
+    plain: Trainer, compile: Any, threads: int | None, epochs: int, going_on: Way | None = None
+) -> tuple[Trainer, str]:
     """Return what trains: `plain`, or the same in compiled steps; and why it is plain.
 
     With `compile="auto"` steps are compiled where that can be done and pays, by an estimate that
     is the same in every run: the seconds of the plain path, at 100 microseconds a step and 20
     billion floating-point operations a second, are to be more than `SECONDS`, or `SECONDS_KNOWN`
     where the machine code is there already. With True they are, or it is said why not: `InputError`
-    for what cannot be compiled, `DeviceError` for a machine that cannot.
+    for what cannot be compiled, `DeviceError` for a machine that cannot. A training that is
+    `going_on` from a checkpoint stays as it was.
     """
     if compile is False:
         return plain, "compile=False was given"
+    asked = "compile=True"
+    if going_on is not None:
+        if compile == "auto" and going_on.path != "compiled":
+            return plain, f"{going_on.file} was written on the plain path"
+        if compile == "auto":
+            asked = f"{going_on.file} was written by a training in compiled steps"
+            compile = True
+        threads = going_on.threads if threads is None else threads
     try:
         return _compiled(plain, threads, None if compile is True else epochs), ""
     except _NotWorthIt as reason:
@@ -62,7 +74,7 @@ def trainer(plain: Trainer, compile: Any, threads: int | None, epochs: int) -> t
     except (Untraceable, DeviceError, _Refused) as reason:
         if compile is True:
             kind = DeviceError if isinstance(reason, DeviceError) else InputError
-            raise kind(f"compile=True: {reason}") from reason
+            raise kind(f"{asked}: {reason}") from reason
         logging.getLogger("gpubp").info("training on the plain path: %s", reason)
         return plain, str(reason)
 
@@ -85,7 +97,7 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
     if epochs is not None:
         seconds = epochs * plain.batches * (_STEP + flops / _FLOPS)
         if seconds < SECONDS_KNOWN:
-            raise _NotWorthIt("the training is short: compile=True compiles it")
+            raise _NotWorthIt("it is short: compile=True (--compile on) compiles it")
     compiler = net.be.compiler()
     if threads is None:
         threads = min(compiler.cores(), max(1, int(flops / _SHARE)))
@@ -101,8 +113,8 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
 
     several = [steps(size) for size in (rows, rest) if size]
     if epochs is not None and seconds < SECONDS and not all(s.known(net) for s in several):
-        raise _NotWorthIt("the training is short, and nothing was compiled for it before: "
-                          "compile=True compiles it")  # fmt: skip
+        raise _NotWorthIt("it is short, and was not compiled before: compile=True "
+                          "(--compile on) compiles it")  # fmt: skip
     for each in several:
         _hold(net, each, data)
     made.prepare(several[0], several[1] if rest else None)

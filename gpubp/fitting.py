@@ -16,6 +16,7 @@ from .checkpoints import Checkpoints, check_checkpoint
 from .compiling import check_compile
 from .errors import InputError, NonFiniteError
 from .feeds import Feed
+from .found import path_of
 from .history import Callback, History
 from .interrupts import Interrupts
 from .lbfgs import LineSearchTrainer, check_search
@@ -60,6 +61,9 @@ class Fitting(Bound):
 
     restarts: Restarts | None = None
     """What became of each of the networks of the last `fit(restarts=...)`."""
+
+    path: str = "plain"
+    """How the steps of the last `fit` were computed, `"plain"` or `"compiled"`."""
 
     epochs: int = 0
     """How many epochs were trained, over all calls of `fit`."""
@@ -164,13 +168,15 @@ class Fitting(Bound):
             over = StreamTrainer if isinstance(data, Feed) else Trainer
             train = over if method.stepwise else LineSearchTrainer
             trainer = train(self, data, chosen, method, size, seed, micro_batch)
-            trainer, why = compiling.trainer(trainer, compile, threads, epochs)
+            going_on = None if where is None or not resume else path_of(where.files())
+            trainer, why = compiling.trainer(trainer, compile, threads, epochs, going_on)
             run = None
             if where is not None:
                 run = Run(where, self, trainer, callbacks, held_out, resume)
                 epochs = run.epochs_left(epochs)
             self._begin(chosen, held_out is not None, callbacks)
-            self.history.path, self.history.reason = trainer.path, why
+            self.path = self.history.path = trainer.path
+            self.history.reason = why
             trainer.bar = Bar(None if batches is None else epochs * batches, progress)
             try:
                 with compiling.limited(threads if trainer.path == "plain" else None):
@@ -221,6 +227,7 @@ class Fitting(Bound):
         if missed:
             updates = updates // len(together.history) * len(self.history)
         self.loss, self.epochs = together.loss, together.epochs - missed
+        self.path = together.path
         self.restore_updates(updates)
         slots, theirs, xp = self.steps.slots, together.steps.slots, self.be.xp
         slots.kind, slots.updates = theirs.kind, updates

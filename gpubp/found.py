@@ -44,6 +44,29 @@ class Found(NamedTuple):
     best: float
 
 
+class Way(NamedTuple):
+    """How the training that wrote a checkpoint computed: its path, and the threads, if it said."""
+
+    file: Path
+    path: str
+    threads: int | None
+
+
+def path_of(files: Sequence[Path]) -> Way | None:
+    """Return how the training computed that wrote these checkpoints; None where none tells.
+
+    >>> path_of([])
+    """
+    for file in reversed(files):
+        try:
+            kept = json.loads(io.read(file)[1][KEPT].tobytes())["settings"]
+            threads = kept.get("threads")
+            return Way(file, str(kept["path"]), None if threads is None else int(threads))
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
+            continue  # what is wrong is said where it is read in earnest
+    return None
+
+
 def newest(
     files: Sequence[Path], net: Any, optimizer: Optimizer, settings: Mapping[str, str]
 ) -> tuple[Found, list[Path]]:

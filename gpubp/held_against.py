@@ -58,7 +58,7 @@ def _compared(net: Bound, state: dict[str, Any], steps: Compiled, x: Any, t: Any
         if not far <= slack:
             return f"the gradient of {path!r}, in norm by {far:.1e} where {slack:.1e} is rounding"
     for path, value in other._pass.pending.items():
-        mine = one.arrays.state_dict()[path]
+        mine = one.arrays.state_dict()[path].reshape(value.shape)
         if error(mine, value) > max(allowed, tolerance(precision, value, steps.longest)):
             return f"the running state {path!r}, by {error(mine, value):.1e}"
     return _update(one, other, steps)

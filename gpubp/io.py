@@ -60,7 +60,7 @@ def encode(
         "format": FORMAT,
         "layer": _described(net.layer),
         "inputs": list(net.inputs),
-        "path": "plain",
+        "path": getattr(net, "path", PATHS[0]),
         "dtype": net.be.precision,
         "seeds": net.seeds,
         "members": net.members,

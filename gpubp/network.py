@@ -227,7 +227,7 @@ def load(
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no network that can be: {error!s:.600}") from error
-    net.epochs, net.preprocessing = saved.epochs, saved.preprocessing
+    net.epochs, net.preprocessing, net.path = saved.epochs, saved.preprocessing, saved.path
     if chosen is not None:
         net.loss = chosen
     elif saved.own_loss is not None:

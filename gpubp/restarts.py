@@ -94,4 +94,4 @@ def alone(history: History, k: int) -> History:
         for record in history.records
         if record["epoch"] <= last
     ]
-    return History(records, history.names, reason)
+    return History(records, history.names, reason, {}, history.path, history.reason)

@@ -87,6 +87,7 @@ class Run:
         net.load_state_dict(found.saved.options["weights"])
         net.unfreeze()
         found.saved.settle(net)
+        found.history.path, found.history.reason = net.history.path, net.history.reason
         net.epochs, net.history = found.saved.epochs, found.history
         net.preprocessing = found.saved.preprocessing
         steps.slots.reset()

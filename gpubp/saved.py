@@ -14,7 +14,7 @@ from .errors import InputError, shown
 from .layers import Layer
 from .losses import Loss
 
-PATHS = ("plain",)
+PATHS = ("plain", "compiled")
 """The ways of computing that a file may name."""
 _MEMBERS, _SEED, _COUNT = 100_000, 2**128, 2**63
 
@@ -29,6 +29,7 @@ class Saved(NamedTuple):
     own_loss: str | None
     epochs: int
     preprocessing: Any
+    path: str
 
     def settle(self, net: Bound) -> None:
         """Let a network made with `options` go on where the saved one ended."""
@@ -80,6 +81,7 @@ def examine(
         _named(described.get("own_loss")),
         described["epochs"],
         _prepared(described["preprocessing"]),
+        described["path"],
     )
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from .feeds import Feed
 from .history import Callback, Monitor
-from .saved import PATHS
 from .training import Data, Trainer
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -34,7 +33,8 @@ def settings(
         "seeds": repr(net.seeds),
         "members": repr(net.members),
         "frozen": repr(net.frozen),
-        "path": PATHS[0],
+        "path": trainer.path,
+        **trainer.told,
         "loss": told(trainer.loss),
         "optimizer": told(trainer.optimizer),
         "batch_size": str(trainer.batch_size),

@@ -67,6 +67,11 @@ class Trainer:
     path = "plain"
     """How steps are computed, one of `gpubp.saved.PATHS`."""
 
+    @property
+    def told(self) -> dict[str, str]:
+        """What else the bits of a training depend on, by name."""
+        return {}
+
     def __init__(
         self,
         net: Bound,

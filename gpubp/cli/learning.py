@@ -19,6 +19,9 @@ from .recipe import DIGITS, Recipe, recipe
 from .task import DIGITS as DIGITS_DATA
 
 _SCHEDULES: dict[str, Any] = {"cosine": CosineDecay, "one-cycle": OneCycle, "none": None}
+COMPILE: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
+"""What `fit` takes for the choices of `--compile`."""
+
 _TWO_CLASSES = ("unit", "binary")
 
 
@@ -83,6 +86,16 @@ def add_to(parser: Any) -> None:
     )
     group.add_argument(
         "--restarts", type=int, metavar="N", help="first weights trained at once, best kept"
+    )
+    group.add_argument(
+        "--compile",
+        choices=list(COMPILE),
+        default="auto",
+        help="make one function of many steps, on the CPU; auto does so where that can be done "
+        "and pays",
+    )
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="that compute; as many as pay if not given"
     )
     group.add_argument("--checkpoint", metavar="FOLDER", help="write there what it takes to go on")
     group.add_argument(

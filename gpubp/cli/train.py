@@ -105,6 +105,7 @@ def _train(
             shuffle_seed=given.seed, validation=_shown(given, data), progress=True,
             callbacks=[c for c in (report, stopping) if c is not None],
             checkpoint=given.checkpoint, every=given.every, resume=given.resume,
+            compile=learning.COMPILE[given.compile], threads=given.threads,
         )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
@@ -114,6 +115,7 @@ def _train(
             report.write(net.history, _told(given))
             say(f"report in {given.report}")
     seconds = time.perf_counter() - began
+    say(_way(net))
     figures = None if data.test is None else figures_of(net, data.test)
     if given.save is not None:
         net.save(given.save)
@@ -164,6 +166,12 @@ def _conclusion(data: Task, net: Network, figures: Figures | None, seconds: floa
     return f"test {predicting.text(figures.result(), target)} {after}"
 
 
+def _way(net: Network) -> str:
+    """How steps were computed, and if they were not compiled why."""
+    reason = f" ({net.history.reason})" if net.history.reason else ""
+    return f"{net.history.path} path{reason}"
+
+
 def _files(given: argparse.Namespace) -> list[str]:
     """What is read; a target may be a file, too, and its name that of a column."""
     target = [given.target] if str(given.target).lower().endswith(".npy") else []
@@ -197,7 +205,8 @@ def _summary(
         "task": given.data,
         "kind": "regression" if names is None else "classification",
         "device": net.be.device,
-        "path": "plain",
+        "path": net.history.path,
+        "path_reason": net.history.reason,
         "dtype": net.be.precision,
         "seed": given.seed,
         "parameters": net.n_parameters,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,19 +35,18 @@ def here() -> int | None:
     return None if function is None else int(function())
 
 
-def move_apart(number: int, caller: int | None) -> None:
-    """Move the calling thread, helper `number` of a team, away from the processor of its caller.
+def keep_apart(helper: int | None, caller: int | None) -> None:
+    """Let a sleeping thread, by its number in the system, wake up beside its caller's processor.
 
-    A thread that is woken begins where it was woken from, and one that waits awake looks busy: a
-    system may leave two of them on one processor for seconds while another is idle. It is moved
-    once and may then run wherever it may.
+    A thread that is woken may begin on the processor of the one that woke it, and one that waits
+    awake looks busy: a system can leave both there for seconds while another processor is idle.
     """
-    if caller is None or not hasattr(os, "sched_setaffinity"):
+    if helper is None or caller is None or not hasattr(os, "sched_setaffinity"):
         return
-    allowed = sorted(os.sched_getaffinity(0))
-    if caller in allowed and number < len(allowed):
-        os.sched_setaffinity(0, {allowed[(allowed.index(caller) + number) % len(allowed)]})
-        os.sched_setaffinity(0, allowed)
+    others = os.sched_getaffinity(0) - {caller}
+    if others:
+        with suppress(OSError):  # the thread may be gone, or the system may not let us
+            os.sched_setaffinity(helper, others)
 
 
 @cache

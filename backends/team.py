@@ -16,7 +16,7 @@ from typing import Any
 from gpubp.errors import InputError, shown, whole
 
 from .blas_threads import one_blas_thread, openmp_libraries
-from .processors import cores, here, move_apart
+from .processors import cores, here, keep_apart
 from .spinning import compiled, fail, new_state, reset
 
 __all__ = ["Team", "barrier", "cores", "one_blas_thread"]
@@ -27,7 +27,7 @@ barrier: Any
 
 _Function = Callable[..., Any]
 _Failed = Callable[[BaseException], None]
-_Job = tuple[_Function, tuple[Any, ...], _Failed, list[Any], "int | None"]
+_Job = tuple[_Function, tuple[Any, ...], _Failed, list[Any]]
 
 
 def __getattr__(name: str) -> Any:
@@ -46,7 +46,15 @@ class _Helper:
         self._wake, self._done = threading.Lock(), threading.Lock()
         self._wake.acquire()
         self._done.acquire()
-        threading.Thread(target=self._serve, name="gpubp-team", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name="gpubp-team", daemon=True)
+        self._thread.start()
+        self._caller: int | None = None
+
+    def apart_from(self, caller: int | None) -> None:
+        """Wake up elsewhere than on the caller's processor, if it is another than last time."""
+        if caller != self._caller:
+            keep_apart(self._thread.native_id, caller)
+            self._caller = caller
 
     def wake(self) -> None:
         """Let the thread look for a job; once too often does no harm."""
@@ -73,11 +81,8 @@ class _Helper:
                 return
 
     @staticmethod
-    def _work(
-        f: _Function, args: tuple[Any, ...], failed: _Failed, openmp: list[Any], caller: int | None
-    ) -> None:
+    def _work(f: _Function, args: tuple[Any, ...], failed: _Failed, openmp: list[Any]) -> None:
         try:
-            move_apart(args[0], caller)
             for library in openmp:
                 library.set_num_threads(1)
             f(*args)
@@ -179,7 +184,8 @@ class Team:
         while len(crew.helpers) < self.threads - 1:
             crew.helpers.append(_Helper())
         for number, helper in enumerate(crew.helpers, 1):
-            helper.job = f, (number, *args), failed, openmp, caller
+            helper.job = f, (number, *args), failed, openmp
+            helper.apart_from(caller)
             helper.wake()
 
     def _settle(self, helpers: list[_Helper]) -> None:

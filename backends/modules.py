@@ -53,7 +53,7 @@ def _made_with() -> str:
     """The versions, and the source, of what a module's machine code has in it."""
     parts = [sys.version, *(version(name) for name in ("numba", "llvmlite", "numpy", "scipy"))]
     here = Path(__file__).parent
-    names = ("loops", "numba_parts", "products", "spinning", "team", "vector_math",
+    names = ("loops", "numba_narrow", "numba_parts", "products", "spinning", "team", "vector_math",
              "vector_parts", "vector_formats")  # fmt: skip
     parts += [(here / f"{name}.py").read_text() for name in names]
     return "\0".join(parts)

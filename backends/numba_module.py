@@ -48,7 +48,8 @@ _HEAD = '''"""{title}"""
 import numpy as np
 from gpubp.backends.numba_parts import (
     address, apart, barrier, cached, compiled, cos_{p}, erf_{p}, exp_{p}, expm1_{p}, flat_D,
-    flat_I, flat_T_{p} as flat_T, flat_U, flat_bool, gather, log1p_{p}, log_{p}, matrix_I,
+    flat_I, flat_T_{p} as flat_T, flat_U, flat_bool, gather, lanes_I,
+    lanes_T_{p} as lanes_T, lanes_U, lanes_bool, log1p_{p}, log_{p}, matrix_I,
     matrix_T_{p} as matrix_T, matrix_U, matrix_bool, product_{p} as product, scatter, take,
     tanh_{p}, total_max, total_min, total_sum,
 )
@@ -195,7 +196,9 @@ class Module:
         if shared:
             self._enter(-1, begins[:-1])
             self._enter(-1, [b - a for a, b in pairwise(begins)])
-        return self._function(kernel(k, "KERNEL", self._program.precision, shared), k.label)
+        threads = self._threads if shared else 1
+        text = kernel(k, "KERNEL", self._program.precision, shared, threads)
+        return self._function(text, k.label)
 
     def _product(self, call: Product, at: int) -> str:
         """m, n, k, then each matrix and the length of its rows: op(a) op(b) and the result."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from . import loops, products, team
+from .numba_narrow import LANES
 from .vector_math import (
     cos_float32,
     cos_float64,
@@ -27,10 +30,10 @@ __all__ = [
     "address", "apart", "barrier", "cached", "compiled", "cos_float32", "cos_float64",
     "erf_float32", "erf_float64", "exp_float32", "exp_float64", "expm1_float32", "expm1_float64",
     "flat_D", "flat_I", "flat_T_float32", "flat_T_float64", "flat_U", "flat_bool", "gather",
-    "log1p_float32", "log1p_float64", "log_float32", "log_float64", "matrix_I",
-    "matrix_T_float32", "matrix_T_float64", "matrix_U", "matrix_bool", "product_float32",
-    "product_float64", "scatter", "take", "tanh_float32", "tanh_float64", "total_max",
-    "total_min", "total_sum",
+    "lanes_I", "lanes_T_float32", "lanes_T_float64", "lanes_U", "lanes_bool", "log1p_float32",
+    "log1p_float64", "log_float32", "log_float64", "matrix_I", "matrix_T_float32",
+    "matrix_T_float64", "matrix_U", "matrix_bool", "product_float32", "product_float64", "scatter",
+    "take", "tanh_float32", "tanh_float64", "total_max", "total_min", "total_sum",
 ]  # fmt: skip
 
 numba: Any = import_module("numba")
@@ -90,6 +93,18 @@ def _seen_as(dtype: Any) -> tuple[Any, Any]:
         return numba.carray(pointer(address), (rows, cols))
 
     return flat, matrix
+
+
+def _lanes(dtype: Any) -> Any:
+    @compiled
+    def lanes() -> Any:
+        return np.empty(LANES, dtype)
+
+    return lanes
+
+
+lanes_T_float32, lanes_T_float64 = _lanes(np.float32), _lanes(np.float64)
+lanes_I, lanes_U, lanes_bool = _lanes(np.int64), _lanes(np.uint32), _lanes(np.bool_)
 
 
 @compiled

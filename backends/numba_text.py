@@ -30,6 +30,8 @@ from gpubp.program.kernels import (
 )  # fmt: skip
 from gpubp.program.values import ARITHMETIC, BITWISE, COMPARISONS
 
+from .numba_narrow import Narrow, is_narrow
+
 SMALL = 4096
 """Multiplications in a product, up to which it is a loop of ours and not a call of BLAS."""
 
@@ -41,7 +43,7 @@ _NEUTRAL = {"sum": "0", "max": "-np.inf", "min": "np.inf"}
 _SIGNS = {**ARITHMETIC, **COMPARISONS, **BITWISE}
 
 
-def kernel(k: Kernel, name: str, precision: str, shared: str = "") -> str:
+def kernel(k: Kernel, name: str, precision: str, shared: str = "", threads: int = 1) -> str:
     """Return one kernel as a function.
 
     Where threads share it, the number of its first row or column and how many it does follow its
@@ -55,7 +57,7 @@ def kernel(k: Kernel, name: str, precision: str, shared: str = "") -> str:
         lines.append(f"    first, count = table[at + {end}], table[at + {end + 1}]")
     for i, formal in enumerate(k.formals):
         lines.append(f"    a{i} = {_array(formal, f'table[at + {i}]', shared)}")
-    printer = _Kernel(k, precision, shared)
+    printer = _Kernel(k, precision, shared, threads)
     lines += ["    " + line for line in printer.lines()]
     return "\n".join(lines)
 
@@ -73,14 +75,22 @@ def _array(formal: Formal, address: str, shared: str) -> str:
 
 
 class _Kernel:
-    def __init__(self, k: Kernel, precision: str, shared: str) -> None:
-        self._k, self._p, self._shared = k, precision, shared
+    def __init__(self, k: Kernel, precision: str, shared: str, threads: int) -> None:
+        self._k, self._p, self._shared, self._threads = k, precision, shared, threads
+
+    def _equal_rows(self) -> int:
+        """The rows of each thread; 0 where they differ."""
+        rows = self._k.rows or 0
+        return 0 if rows % self._threads else rows // self._threads
 
     def lines(self) -> Iterable[str]:
         k = self._k
         yield from self._block(k.before)
         if k.rows is None:
             yield from self._block(k.body)
+        elif is_narrow(k, self._equal_rows()):
+            first = "first + " if self._shared else ""
+            yield from Narrow(k, self, self._equal_rows(), first).lines()
         elif k.body:
             count = "count" if self._shared else str(k.rows)
             yield f"for r in range({count}):"
@@ -105,7 +115,8 @@ class _Kernel:
 
     def _line(self, line: Line) -> str:
         if isinstance(line, Let):
-            return f"{line.name} = {self._expression(line)}"
+            row = "first + r" if self._shared else "r"
+            return f"{line.name} = {self.expression(line, line.operands, row)}"
         if isinstance(line, Load):
             loaded = f"a{line.array}{_index(line.index, line.offset)}"
             cast = self._k.formals[line.array].kind == DOUBLE
@@ -114,19 +125,32 @@ class _Kernel:
             place = f"a{line.array}{_index(line.index, line.offset)}"
             return f"{place} = {_operand(line.operand)}"
         if isinstance(line, Begin):
-            return f"{line.name} = {_KINDS[line.kind]}({_NEUTRAL[line.op]})"
+            return f"{line.name} = {self.neutral(line)}"
         assert isinstance(line, Join | JoinAt)
         place = line.name if isinstance(line, Join) else f"a{line.array}[j]"
         return f"{place} = {_joined(line.op, place, line.operand)}"
 
-    def _expression(self, line: Let) -> str:
-        given = [_operand(x) for x in line.operands]
+    @staticmethod
+    def neutral(line: Begin) -> str:
+        return f"{_KINDS[line.kind]}({_NEUTRAL[line.op]})"
+
+    @staticmethod
+    def operand(x: Operand) -> str:
+        return _operand(x)
+
+    @staticmethod
+    def joined(op: str, a: str, b: Operand) -> str:
+        return _joined(op, a, b)
+
+    def expression(self, line: Let, operands: Sequence[Operand], row: str) -> str:
+        """What a line computes; `row` is the number of the row."""
+        given = [_operand(x) for x in operands]
         op, kind = line.op, line.kind
         if op in _SIGNS:
             text = f"{given[0]} {_SIGNS[op]} {given[1]}"
             return f"np.uint32({text})" if kind == "U" else text
         if op in ("maximum", "minimum"):
-            return _joined(op[:3], given[0], line.operands[1])
+            return _joined(op[:3], given[0], operands[1])
         if op == "where":
             return f"{given[1]} if {given[0]} else {given[2]}"
         if op == "cast":
@@ -145,7 +169,6 @@ class _Kernel:
             column = "first + j" if self._shared == "cols" else "j"
             return f"{_KINDS[kind]}({column})"
         if op == "iota":
-            row = "first + r" if self._shared else "r"
             column = " + j" if line.attr > 1 else ""
             return f"np.uint32(({row}) * {line.attr}{column})"
         return f"{op}_{self._p}({given[0]})"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .loops import gather, scatter, take, total_max, total_min, total_sum
+from .numba_narrow import LANES
 
 __all__ = [
     "apart", "barrier", "compiled", "gather", "product", "scatter", "take", "total_max",
@@ -109,6 +110,12 @@ def _each(dtype: Any) -> dict[str, Any]:
     return {f"{name}_{dtype.__name__}": f for name, f in functions.items()}
 
 
+def _lanes(dtype: Any) -> Any:
+    return lambda: np.empty(LANES, dtype)
+
+
+lanes_T_float32, lanes_T_float64 = _lanes(np.float32), _lanes(np.float64)
+lanes_I, lanes_U, lanes_bool = _lanes(np.int64), _lanes(np.uint32), _lanes(np.bool_)
 globals().update(_each(np.float32), **_each(np.float64))
 product_float32 = product_float64 = product
 flat_D = flat_T_float32 = flat_T_float64 = flat_U = flat_I = flat_bool = flat

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .blocks import CompiledTrainer
 from .bound import Bound
 from .errors import DeviceError, InputError, shown, whole
 from .found import Way
-from .held_against import difference
-from .program.tensors import Untraceable
-from .programs import Compiled, Job, compiled
 from .training import Trainer
+
+if TYPE_CHECKING:  # a training on the plain path does without them
+    from .blocks import CompiledTrainer
+    from .programs import Compiled
 
 SECONDS = 10.0
 """What a training must take on the plain path, as it is estimated, before steps are compiled."""
@@ -71,10 +70,12 @@ def trainer(
         return _compiled(plain, threads, None if compile is True else epochs), ""
     except _NotWorthIt as reason:
         return plain, str(reason)
-    except (Untraceable, DeviceError, _Refused) as reason:
+    except (DeviceError, _Refused) as reason:
         if compile is True:
             kind = DeviceError if isinstance(reason, DeviceError) else InputError
             raise kind(f"{asked}: {reason}") from reason
+        import logging
+
         logging.getLogger("gpubp").info("training on the plain path: %s", reason)
         return plain, str(reason)
 
@@ -99,6 +100,10 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
         if seconds < SECONDS_KNOWN:
             raise _NotWorthIt("it is short: compile=True (--compile on) compiles it")
     compiler = net.be.compiler()
+    from .blocks import CompiledTrainer
+    from .program.tensors import Untraceable
+    from .programs import Compiled, Job, compiled
+
     if threads is None:
         threads = min(compiler.cores(), max(1, int(flops / _SHARE)))
     threads = min(threads, net.members or threads)
@@ -109,7 +114,10 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
     def steps(rows: int) -> Compiled:
         job = Job(plain.loss, plain.optimizer, rows, target, data.w is not None, threads,
                   plain.shuffle_seed is not None)  # fmt: skip
-        return compiled(net, job)
+        try:
+            return compiled(net, job)
+        except Untraceable as reason:
+            raise _Refused(str(reason)) from reason
 
     several = [steps(size) for size in (rows, rest) if size]
     if epochs is not None and seconds < SECONDS and not all(s.known(net) for s in several):
@@ -123,6 +131,8 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
 
 def _hold(net: Bound, steps: Compiled, data: Any) -> None:
     """Hold new steps against the plain path; where they differ, warn, and refuse them."""
+    from .held_against import difference
+
     if steps.sound:
         return
     batch = slice(0, steps.job.rows)

@@ -216,7 +216,9 @@ def test_a_member_that_is_lost_is_left_out_of_restarts() -> None:
         assert net.steps.lost.tolist() == [False, True, False]
     assert agree(nets[0].theta, nets[1].theta)
     assert nets[0].updates == nets[1].updates
-    assert agree(np.asarray(nets[0].history["loss"])[:, 2], np.asarray(nets[1].history["loss"])[:, 2])
+    assert agree(
+        np.asarray(nets[0].history["loss"])[:, 2], np.asarray(nets[1].history["loss"])[:, 2]
+    )
 
 
 # -- steps that are not finite -----------------------------------------------------------------
@@ -263,6 +265,19 @@ def test_left_in_the_middle_of_an_epoch_and_resumed_it_has_the_bits_of_one_never
     assert bits(again) == bits(whole)
     figures = [[{**r, "seconds": 0} for r in h] for h in (history, wanted)]
     assert figures[0] == figures[1]
+
+
+def test_killed_after_any_checkpoint_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+    where = gpubp.Checkpoints(tmp_path / "all", 3, unit="updates", keep=9)
+    whole = mlp()
+    fit(whole, checkpoint=where)
+    for file in where.files()[:-1]:
+        folder = tmp_path / file.stem
+        folder.mkdir()
+        (folder / file.name).write_bytes(file.read_bytes())
+        net = mlp()
+        fit(net, checkpoint=gpubp.Checkpoints(folder, 3, unit="updates", keep=9), resume=True)
+        assert bits(net) == bits(whole)
 
 
 def test_checkpoints_by_updates_come_where_they_are_due(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_what_is_bound_to_a_device_is_known_by_name() -> None:
     net.backward(net.forward(X)[1], np.ones((20, 2)))
     assert attributes(net) == {}
     net.fit(X, Y, epochs=1, restarts=2, callbacks=[gpubp.Health()])
-    assert attributes(net).keys() == {"_loss", "history", "restarts", "epochs"}
+    assert attributes(net).keys() == {"_loss", "history", "restarts", "epochs", "path"}
 
 
 def predict(net: gpubp.Network) -> Any:

@@ -102,7 +102,7 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
     compiler = net.be.compiler()
     from .blocks import CompiledTrainer
     from .program.tensors import Untraceable
-    from .programs import Compiled, Job, compiled
+    from .programs import Job, compiled
 
     if threads is None:
         threads = min(compiler.cores(), max(1, int(flops / _SHARE)))

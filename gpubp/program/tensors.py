@@ -122,6 +122,11 @@ class Tensor:
     def __neg__(self) -> Tensor:
         return elementwise("neg", self)
 
+    def __matmul__(self, other: Tensor) -> Tensor:
+        if not isinstance(other, Tensor):
+            raise Untraceable("a product with what is no traced array")
+        return product(self, other)
+
     def __invert__(self) -> Tensor:
         return elementwise("eq", self, False)
 

@@ -23,7 +23,7 @@ FOUND_ONCE = 77, 208, 573, 621, 663
 
 COMPILED = [
     (276, "float64"), (276, "float32"), (171, "float64"), (237, "float64"), (295, "float32"),
-    (39, "float64"),
+    (39, "float64"), (280, "float64"), (34, "float32"), (109, "float64"), (132, "float64"),
 ]  # fmt: skip
 """Small programs, of one thread and of two, of networks and of ensembles."""
 

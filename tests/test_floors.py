@@ -24,6 +24,7 @@ FLOORS: list[set[str]] = [
     {"diagnosis", "data.*", "slots", "describe", "bounds"},
     {"updates", "number_table"},
     {"bound"},
+    {"recording"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"}
     | {"saved", "recording", "programs", "held_against", "blocks", "explained"},
     {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"}

@@ -35,9 +35,7 @@ def recording(name: str, rows: int = 5) -> Recording:
     layer, inputs = NETWORKS[name]
     net = gpubp.Network(layer, inputs=inputs, dtype="float64")
     optimizer = gpubp.Momentum(0.1)
-    return Shadow(net, optimizer, rows).record(
-        gpubp.CrossEntropy(), optimizer, (1, "int64"), False
-    )
+    return Shadow(net, optimizer, rows).record(gpubp.CrossEntropy(), optimizer, (1, "int64"), False)
 
 
 class Sheet:

@@ -13,7 +13,13 @@ def leaf(graph: Graph, rows: int | None, cols: int | None, name: str = "x") -> o
 
 @pytest.mark.parametrize(
     ("rows", "cols", "sort"),
-    [(4, 3, "matrix"), (1, 3, "matrix"), (4, None, "column"), (None, 3, "row"), (None, None, "one")],
+    [
+        (4, 3, "matrix"),
+        (1, 3, "matrix"),
+        (4, None, "column"),
+        (None, 3, "row"),
+        (None, None, "one"),
+    ],
 )
 def test_a_batch_of_one_still_has_rows(rows: int | None, cols: int | None, sort: str) -> None:
     x = leaf(Graph(), rows, cols)

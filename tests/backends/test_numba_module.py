@@ -9,7 +9,8 @@ import pytest
 
 import gpubp
 from gpubp.backends.numba_module import Module, own_of_thread
-from gpubp.program.program import Guard, Launch, Product, Scatter, build
+from gpubp.program.calls import Guard, Launch, Product, Scatter
+from gpubp.program.program import build
 from gpubp.recording import Shadow
 from tests.program.recorded import recording
 

@@ -22,7 +22,7 @@ from gpubp.program.kernels import (
     Number,
     Store,
 )
-from gpubp.program.program import Buffer, Product
+from gpubp.program.calls import Buffer, Product
 from gpubp.program.rows import Rows
 from gpubp.program.values import COMPARISONS
 from tests.conftest import require

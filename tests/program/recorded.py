@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 import gpubp
-from gpubp.program.program import Program, build
+from gpubp.program.calls import Program
+from gpubp.program.program import build
 from gpubp.program.recorder import Recorder, RecordingBackend
 from gpubp.program.replay import Replay
 from gpubp.program.tensors import Window

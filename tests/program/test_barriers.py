@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpubp.program.barriers import ALL, FIRST, Access
-from gpubp.program.program import Barrier, Program
+from gpubp.program.calls import Barrier, Program
 from gpubp.program.replay import Replay
 from tests.program.recorded import Sheet
 

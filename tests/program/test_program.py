@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gpubp.program.program import Guard, Launch, Product, build
+from gpubp.program.calls import Guard, Launch, Product
+from gpubp.program.program import build
 from tests.program.golden import FOLDER, texts
 from tests.program.recorded import NETWORKS, recording
 

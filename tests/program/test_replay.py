@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gpubp.program.program import Barrier, Buffer, Guard, Launch, Program, Scatter
+from gpubp.program.calls import Barrier, Buffer, Guard, Launch, Program, Scatter
 from gpubp.program.replay import Replay
 from tests.program.recorded import Sheet
 

@@ -42,12 +42,13 @@ def test_totals_are_numpys_and_keep_nan(threads: int) -> None:
     parts[-1, 1], parts[0, 2], parts[-1, 3] = np.nan, np.nan, np.inf
     for total, reduce in ((total_sum, np.sum), (total_max, np.max), (total_min, np.min)):
         out = np.full(4, 9.0)
-        total(out, parts)
+        total(out, parts, 0, 1)
+        total(out, parts, 1, 4)
         assert np.allclose(out, reduce(parts, axis=0), rtol=1e-15, atol=1e-15, equal_nan=True)
 
 
 def test_totals_leave_the_gaps_between_parts_alone() -> None:
     parts = np.asarray([[1.0, np.nan], [2.0, np.nan]])
     out = np.zeros(1)
-    total_sum(out, parts)
+    total_sum(out, parts, 0, 1)
     assert out.tolist() == [3.0]

@@ -34,7 +34,7 @@ def spans(module: Module, memory: str) -> list[list[int]]:
 
 def test_threads_divide_the_rows_of_the_batch() -> None:
     module = Module(program(gpubp.Linear(2), 3, 17, threads=2), 0, 2)
-    assert spans(module, "x") == [[0], [0, 3 * 8]]  # 17 rows are 8 and 9; the gradient takes all
+    assert spans(module, "x") == [[0], [3 * 8]]  # 17 rows are 8 and 9
     assert spans(module, "t") == [[0], [2 * 8]]
     assert [8, 9] in module.offsets.T.tolist()  # how many each does
 

@@ -28,7 +28,7 @@ def interpreted(given: Given, number: int) -> None:
         recording = record(given)
     except Untraceable as reason:
         raise Rejected(_reason(str(reason))) from None
-    with small_parts(given.small):
+    with small_parts(given.small, number):
         program = build(given, recording)
         orders = [[0], [0]] if program.threads == 1 else [[0, 1], [1, 0]]
         for order in orders[: program.threads]:
@@ -45,7 +45,7 @@ def really_compiled(given: Given, number: int) -> None:
     """By numba, one step a call and all in one."""
     recording = record(given)
     shuffled = number % 3 == 0
-    with small_parts(given.small):
+    with small_parts(given.small, number):
         program = build(given, recording)
         stepwise = Compiled(given, recording, program, shuffled)
         compare(given, stepwise)

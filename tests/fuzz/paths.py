@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
 from gpubp import seeds
-from gpubp.backends import numba_module, python_parts
+from gpubp.backends import numba_module, numba_narrow, python_parts
 from gpubp.backends.numba_module import ARGUMENTS, MOVING, Module, own_of_thread
 from gpubp.program import program as programs
 from gpubp.program.calls import Program
@@ -22,16 +22,27 @@ from tests.fuzz.turns import Turns
 
 
 @contextmanager
-def small_parts(small: bool) -> Iterator[None]:
-    """Let threads share what is too little to be worth it, and BLAS do small products too."""
+def small_parts(small: bool, number: int = 0) -> Iterator[None]:
+    """Let threads share what is too little to be worth it, and BLAS do small products too.
+
+    By the number of the case gradients have parts or none, products are shared by rows or columns,
+    and single rows go side by side or do not.
+    """
     if not small:
         yield
         return
-    with (
-        mock.patch.object(programs, "LEAST_ROWS", 1),
-        mock.patch.object(programs, "LEAST_FLAT", 2),
-        mock.patch.object(numba_module, "SMALL", 8),
-    ):
+    with ExitStack() as patched:
+        for module, name, value in (
+            (programs, "LEAST_ROWS", 1),
+            (programs, "LEAST_FLAT", 2),
+            (programs, "LEAST_TOTAL", 2),
+            (programs, "LEAST_COLS", 1 if number // 2 % 2 else 64),
+            (programs, "LARGE", 1),
+            (programs, "MOST_PARTS", 0 if number % 2 else 1 << 15),
+            (numba_narrow, "LANES", 1 if number // 4 % 2 else 16),
+            (numba_module, "SMALL", 8),
+        ):
+            patched.enter_context(mock.patch.object(module, name, value))
         yield
 
 

@@ -78,7 +78,8 @@ class Steps:
             elif len(array) > 1 and not own_of_thread(name):
                 strides[number] = array.strides[0]
         which, offsets = module.which, module.offsets
-        return begins, strides, np.zeros_like(begins), which, offsets, np.zeros_like(offsets)
+        tables = np.zeros_like(offsets)
+        return begins, strides, np.zeros_like(begins), which, offsets, module.moving, tables
 
     def text(self, shuffled: bool = True) -> str:
         """The text of the module that is compiled."""

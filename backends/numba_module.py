@@ -38,7 +38,7 @@ MOVING = ("x", "t", "w", "numbers", "key", "step")
 ARGUMENTS = (
     "thread", "meeting", "rows", "x_data", "t_data", "w_data", "order", "stage_x", "stage_t",
     "stage_w", "start", "count", "step", "numbers", "keys", "going", "stop_at_once", "losses",
-    "bad", "begins", "strides", "bases", "which", "offsets", "tables",
+    "bad", "begins", "strides", "bases", "which", "offsets", "moving", "tables",
 )  # fmt: skip
 """What `run` takes: see `gpubp.backends.compiled`."""
 
@@ -83,6 +83,12 @@ class Module:
     @property
     def offsets(self) -> Any:
         return np.asarray(self._offsets, np.int64).reshape(self._threads, -1)
+
+    @property
+    def moving(self) -> Any:
+        """The entries that are others in each step, by thread; there are as many for each."""
+        found = (self.which >= 0) & (self.which < len(MOVING))
+        return np.nonzero(found)[1].reshape(self._threads, -1)
 
     def text(self, shuffled: bool, title: str) -> str:
         """Return the module, for batches in an order of their own or as the data lie."""
@@ -253,7 +259,10 @@ class Module:
         yield f"def run({', '.join(ARGUMENTS)}):"
         yield "    begin, base = begins[thread], bases[thread]"
         yield "    which_, offset, table = which[thread], offsets[thread], tables[thread]"
+        yield "    moving_ = moving[thread]"
         yield "    word = np.empty(1, np.uint32)"
+        if not several:
+            yield from ("    " + line for line in ["k = 0", *_filled(len(MOVING))])
         yield "    for i in range(count):"
         yield "        word[0] = np.uint32(step + i)"
         yield from ("        " + line for line in self._batch(shuffled))
@@ -266,11 +275,12 @@ class Module:
             yield "            if not going[k]: continue"
         yield "            base[3], base[4] = address(numbers[i, k]), address(keys[k : k + 1])"
         yield "            base[5] = address(word)"
-        yield f"            for m in range({len(MOVING)}, base.size):"
-        yield "                base[m] = begin[m] + k * strides[m]"
-        yield "            for e in range(table.size):"
-        yield "                table[e] = offset[e]"
-        yield "                if which_[e] >= 0: table[e] = base[which_[e]] + offset[e]"
+        if several:
+            yield from ("            " + line for line in _filled(0))
+        else:  # all but what moves stays where it is
+            yield "            for p in range(moving_.size):"
+            yield "                e = moving_[p]"
+            yield "                table[e] = base[which_[e]] + offset[e]"
         yield "            sound = one_step(thread, meeting, table)"
         yield "            if sound == 2: return"
         yield f"            {first}losses[i, k] = flat_T(base[6], 1)[0]"
@@ -307,6 +317,17 @@ class Module:
             yield f"base[{number}] = address(stage_{m}[{row}])"
         if self._shares():
             yield f"if not barrier(meeting, {self._threads}): return"
+
+
+def _filled(first: int) -> list[str]:
+    """Where all memories of member k begin, and the table's entries of those from `first` on."""
+    return [
+        f"for m in range({len(MOVING)}, base.size):",
+        "    base[m] = begin[m] + k * strides[m]",
+        "for e in range(table.size):",
+        "    table[e] = offset[e]",
+        f"    if which_[e] >= {first}: table[e] = base[which_[e]] + offset[e]",
+    ]
 
 
 def own_of_thread(memory: str) -> bool:

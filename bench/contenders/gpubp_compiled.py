@@ -15,10 +15,10 @@ from .gpubp_network import loss_and_optimizer, network
 
 
 def build(problem: Problem, threads: int) -> Contender:
-    """The compiled path on `threads` threads."""
+    """The compiled path as it comes: it takes as many of the `threads` cores as gain."""
     if not {"compile", "threads"} <= set(inspect.signature(gpubp.Network.fit).parameters):
         raise UnavailableError("Network.fit takes no compile= and threads=")
-    return Fit(problem, compile=True, threads=threads)
+    return Fit(problem, compile=True)
 
 
 class Fit:

@@ -9,6 +9,7 @@ import pytest
 
 from gpubp.backends import numba_text, python_parts
 from gpubp.backends.numba_text import kernel, small_product
+from gpubp.program.calls import Buffer, Product
 from gpubp.program.kernels import (
     CELL,
     COLUMN,
@@ -22,7 +23,6 @@ from gpubp.program.kernels import (
     Number,
     Store,
 )
-from gpubp.program.calls import Buffer, Product
 from gpubp.program.rows import Rows
 from gpubp.program.values import COMPARISONS
 from tests.conftest import require

@@ -175,7 +175,8 @@ class ByText(Path):
                 strides[number] = array.strides[0]
         bases = [np.empty(len(names), object) for _ in range(threads)]
         tables = [np.empty(module.which.shape[1], object) for _ in range(threads)]
-        return begins, strides, bases, module.which, module.offsets, tables
+        made_of = module.which, module.offsets, module.moving
+        return begins, strides, bases, *made_of, tables
 
     def run(self, start: int, count: int) -> tuple[Any, Any]:
         given, rows, own = self.given, self.given.rows, self._own_rows

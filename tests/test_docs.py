@@ -14,9 +14,15 @@ import numpy as np
 import pytest
 
 import gpubp
+from tests.conftest import require
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 SKIPPED = {"gpubp.backends.cuda", "gpubp.__main__"}  # needs a GPU; is a program
+
+NEED_NUMBA = {
+    f"gpubp.backends.{name}"
+    for name in ("modules", "numba_parts", "vector_math", "vector_parts", "segmented")
+}
 
 MODULES = ["gpubp"] + [
     found.name
@@ -49,6 +55,9 @@ def test_the_modules_are_found() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_run(name: str) -> None:
+    if name in NEED_NUMBA:
+        require("numba")
+        require("scipy")
     module = importlib.import_module(name)
     assert (module.__doc__ or "").strip()
     printed = np.get_printoptions()

@@ -120,8 +120,14 @@ class Steps:
         function = self._function(shuffled)
         before = [self._team.state, rows, *data, order, *stages, start]
         after = [step, numbers, keys, going, stop_at_once, losses, bad, *self._tables]
-        if not function.signatures:
-            function(0, *before, 0, *after)  # no step: it is compiled by one thread alone
+        if not function.signatures:  # no step: it is compiled, or found, by one thread alone
+            try:
+                function(0, *before, 0, *after)
+            except Exception:  # a damaged file: what numba says of it is anything
+                modules.forget(self.text(shuffled))
+                del self._functions[shuffled]
+                function = self._function(shuffled)
+                function(0, *before, 0, *after)
         with one_blas_thread():
             self._team.run(function, *before, count, *after)
         return losses, bad

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
+import threading
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+
+_loading = threading.RLock()
 
 
 def folder() -> Path:
@@ -27,12 +32,22 @@ def folder() -> Path:
     chosen = os.environ.get("GPUBP_CACHE")
     base = Path(chosen) if chosen else _user_cache() / "gpubp"
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        if os.access(base, os.W_OK):
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(base, os.W_OK) and _our_own(base):
             return base
     except OSError:
         pass
-    return _temporary()
+    return _temporary(base)
+
+
+def _our_own(base: Path) -> bool:
+    """Whether nobody else can put files there: what lies there is run."""
+    if not hasattr(os, "geteuid"):
+        return True
+    places = [base.stat()]
+    if (base / "__pycache__").exists():
+        places.append((base / "__pycache__").stat())
+    return all(p.st_uid == os.geteuid() and not p.st_mode & 0o022 for p in places)
 
 
 def _user_cache() -> Path:
@@ -44,7 +59,11 @@ def _user_cache() -> Path:
 
 
 @cache
-def _temporary() -> Path:
+def _temporary(instead_of: Path) -> Path:
+    logging.getLogger("gpubp").warning(
+        "machine code is not kept in %s, which is not this user's alone or cannot be written; set "
+        "GPUBP_CACHE to a folder that is", instead_of,
+    )  # fmt: skip
     return Path(tempfile.mkdtemp(prefix="gpubp-"))
 
 
@@ -80,13 +99,30 @@ def load(text: str) -> Any:
     >>> load("answer = 42").answer
     42
     """
-    name = _name(text)
-    if name in sys.modules:
+    with _loading:
+        name = _name(text)
+        if name not in sys.modules:
+            _load(name, text)
         return sys.modules[name]
-    path = folder() / f"{name}.py"
-    if not path.exists() or path.read_text() != text:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(text)
+
+
+def forget(text: str) -> None:
+    """Remove a module and its machine code, of which something is damaged.
+
+    >>> forget("answer = 44")
+    """
+    with _loading:
+        name = _name(text)
+        sys.modules.pop(name, None)
+        for path in (folder() / "__pycache__").glob(f"{name}.*"):
+            path.unlink(missing_ok=True)
+
+
+def _load(name: str, text: str) -> None:
+    path, wanted = folder() / f"{name}.py", text.encode()
+    if not path.exists() or path.read_bytes() != wanted:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            file.write(wanted)
         os.replace(file.name, path)  # whole or not at all: others may look for it too
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -98,4 +134,3 @@ def load(text: str) -> Any:
     except BaseException:
         del sys.modules[name]
         raise
-    return module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ class CompiledTrainer(Trainer):
     """
 
     path = "compiled"
+    choose: Callable[[], None]
+    """Choose steps anew: what they are made of may have changed."""
+    own_parts = False
+    """Whether a part is somebody's own, and may compute otherwise from one epoch to the next."""
 
     @property
     def told(self) -> dict[str, str]:
@@ -43,21 +48,22 @@ class CompiledTrainer(Trainer):
 
     def prepare(self, whole: Compiled, rest: Compiled | None) -> None:
         """Take the compiled steps of whole batches, and those of the smaller one at the end."""
-        net, data = self.net, self.data
+        data = self.data
         self._whole, self._rest = whole, rest
         self._per_step = 0.0
-        self._x, self._t = flat(data.x), flat(data.t)
-        self._w = None if data.w is None else flat(data.w)
         self._table: NumberTable | None = None
-        self._keys = keys_of(net)
+        self._w = None if data.w is None else flat(data.w)
         self._weighed: Any = None
 
     def epoch(
         self, number: int, interrupts: Interrupts, position: Position | None = None
     ) -> dict[str, Any]:
         net: Any = self.net
+        if net.frozen != self._whole.frozen or (self.own_parts and self.watched):
+            self.choose()
         if self._table is None:
             self._table = NumberTable(net.steps, self.optimizer, net.members or 1)
+        self._x, self._t, self._keys = flat(self.data.x), flat(self.data.t), keys_of(net)
         self._begin(position)
         self._set_order(number)
         self._weighed = self._batch_weights()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .bound import Bound
+from .diagnosis import around
 from .errors import DeviceError, InputError, shown, whole
 from .found import Way
 from .training import Trainer
@@ -106,7 +107,8 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
 
     if threads is None:
         threads = min(compiler.cores(), max(1, int(flops / _SHARE)))
-    threads = min(threads, net.members or threads)
+    # more threads than cores would wait for one another, awake
+    threads = min(threads, compiler.cores(), net.members or threads)
     made = CompiledTrainer(net, data, plain.loss, plain.optimizer, plain.batch_size,
                            plain.shuffle_seed)  # fmt: skip
     target = int(data.t.shape[1]), "int64" if data.t.dtype == np.int64 else "T"
@@ -119,14 +121,27 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
         except Untraceable as reason:
             raise _Refused(str(reason)) from reason
 
+    def choose() -> None:
+        several = [steps(size) for size in (rows, rest) if size]
+        for each in several:
+            _hold(net, each, data)
+        made.prepare(several[0], several[1] if rest else None)
+
     several = [steps(size) for size in (rows, rest) if size]
     if epochs is not None and seconds < SECONDS and not all(s.known(net) for s in several):
         raise _NotWorthIt("it is short, and was not compiled before: compile=True "
                           "(--compile on) compiles it")  # fmt: skip
-    for each in several:
-        _hold(net, each, data)
-    made.prepare(several[0], several[1] if rest else None)
+    choose()
+    made.choose = choose
+    made.own_parts = _own_parts(plain)
     return made
+
+
+def _own_parts(plain: Trainer) -> bool:
+    """Whether layers, loss or optimizer are somebody's own, which may hold what changes."""
+    found: list[Any] = [plain.loss, plain.optimizer]
+    around(plain.net.layer, lambda leaf: found.append(leaf) or leaf)  # type: ignore[func-returns-value]
+    return any(type(part).__module__.partition(".")[0] != "gpubp" for part in found)
 
 
 def _hold(net: Bound, steps: Compiled, data: Any) -> None:

@@ -170,6 +170,7 @@ class Fitting(Bound):
             trainer = train(self, data, chosen, method, size, seed, micro_batch)
             going_on = None if where is None or not resume else path_of(where.files())
             trainer, why = compiling.trainer(trainer, compile, threads, epochs, going_on)
+            trainer.watched = bool(callbacks)
             run = None
             if where is not None:
                 run = Run(where, self, trainer, callbacks, held_out, resume)

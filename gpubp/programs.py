@@ -32,14 +32,6 @@ class Job:
     threads: int
     shuffled: bool
 
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """What the text of a program depends on; rates and the like come with each step."""
-        method = self.optimizer
-        fixed = (method.kind, method.inner.formula, method.penalties, method.clip,
-                 method.max_norm, method.decay_on, bool(method.weight_decay))  # fmt: skip
-        return self.loss, *fixed, self.rows, self.target, self.weighted, self.threads, self.shuffled
-
 
 class Compiled:
     """The steps of one job, over the arrays that the network has now.
@@ -49,7 +41,7 @@ class Compiled:
     """
 
     def __init__(self, net: Bound, job: Job) -> None:
-        self.job, self._layer, self._frozen = job, net.layer, net.frozen
+        self.job, self.frozen = job, net.frozen
         self._title = f"{type(net.layer).__name__}, {job.rows} rows a step"
         self.sound = False
         """Whether a step was held against that of the plain path."""
@@ -60,11 +52,20 @@ class Compiled:
         self._steps: Any = None
         self._bound: tuple[Any, ...] = ()
 
-    def fits(self, net: Bound, job: Job) -> bool:
-        """Whether these are the steps of that job."""
-        if self._layer is not net.layer or self._frozen != net.frozen:
-            return False
-        return all(map(_same, self.job.parts, job.parts))
+    def same(self, other: Compiled) -> bool:
+        """Whether another recording is the same to the last constant, and shared alike.
+
+        Layers, losses and formulas may be anybody's, and what they compute with may have changed
+        since: nothing but a new recording tells.
+        """
+        mine, theirs = self.recording.constants, other.recording.constants
+        return (
+            self.program == other.program
+            and (self.job.threads, self.job.shuffled) == (other.job.threads, other.job.shuffled)
+            and self.job.rows == other.job.rows
+            and mine.keys() == theirs.keys()
+            and all(np.array_equal(mine[name], theirs[name]) for name in mine)
+        )
 
     def steps(self, net: Bound) -> Any:
         """Return `gpubp.backends.compiled.Steps`; they are made anew where an array is another."""
@@ -119,24 +120,16 @@ def compiled(net: Any, job: Job) -> Compiled:
     They stay with the network: what takes seconds is done once.
     """
     kept: list[Compiled] = vars(net).setdefault("_compiled", [])
-    found = next((each for each in kept if each.fits(net, job)), None)
+    made = Compiled(net, job)
+    found = next((each for each in kept if each.same(made)), None)
     if found is None:
-        found = Compiled(net, job)
+        found = made
     else:
         kept.remove(found)
+        found.job = job
     kept.append(found)
     del kept[:-_KEPT]
     return found
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two parts are one, or equal and of a kind that cannot change."""
-    if a is b:
-        return True
-    try:
-        return type(a) is type(b) and hash(a) == hash(b) and bool(a == b)
-    except (TypeError, ValueError):
-        return False
 
 
 def flat(a: Any) -> Any:

@@ -72,6 +72,9 @@ class Trainer:
         """What else the bits of a training depend on, by name."""
         return {}
 
+    watched = False
+    """Whether callbacks look on, which may change the network between two epochs."""
+
     def __init__(
         self,
         net: Bound,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from .arrays import Arrays
@@ -12,6 +15,7 @@ from .bound import Bound
 from .diagnosis import around
 from .layers import Layer
 from .losses import Loss
+from .opaque import OpaqueLayers, Passage, UntraceableLayer
 from .optimizers import Optimizer
 from .program.recorder import Phase, RecordingBackend
 from .program.tensors import Tensor, Untraceable, Window
@@ -19,6 +23,8 @@ from .program.values import FLOAT, INTEGER, UNSIGNED, Region
 from .run import Pass, Run
 from .storage import Gradients, Layout, Spec, Views, views
 from .updates import Updates
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass
@@ -34,6 +40,36 @@ class Recording:
     count: int
     precision: str
     pending: tuple[str, ...]
+    passages: tuple[Passage, ...] = ()
+    """The uses of layers that go the plain path."""
+    refused: tuple[str, ...] = ()
+    """Which layers these are, and what of them cannot be recorded."""
+
+
+def recorded(
+    net: Bound, optimizer: Optimizer, rows: int, loss: Loss, target: tuple[int, str], weighted: bool
+) -> Recording:
+    """Return what a training step does, with layers on the plain path that cannot be recorded.
+
+    Each time one is met all is recorded anew without it, so that nothing of it is left. Raises
+    `Untraceable` where more than the inside of layers cannot be recorded.
+    """
+    refused: dict[str, str] = {}
+    while True:
+        try:
+            found = Shadow(net, optimizer, rows, refused).record(loss, optimizer, target, weighted)
+        except UntraceableLayer as error:
+            if error.path in refused:
+                raise
+            refused[error.path] = str(error)
+        except Untraceable:
+            raise
+        except Exception as error:  # of a loss, or a layer around others, that takes no symbols
+            raise Untraceable(f"{type(error).__name__}: {error}") from error
+        else:
+            for why in found.refused:
+                logging.getLogger("gpubp").info("in compiled steps on the plain path: %s", why)
+            return found
 
 
 class RecordedArrays(Arrays):
@@ -97,13 +133,16 @@ class RecordedUpdates(Updates):
 
 
 class Shadow(Bound):
-    """A network of one member on a device that records."""
+    """A network of one member on a device that records; layers that are `refused` as calls."""
 
-    def __init__(self, net: Bound, optimizer: Optimizer, rows: int) -> None:
+    def __init__(
+        self, net: Bound, optimizer: Optimizer, rows: int, refused: Mapping[str, str] = _NONE
+    ) -> None:
         be = RecordingBackend(net.be.precision)
+        self._opaque = opaque = OpaqueLayers(be.recorder, refused)
         self.be: Backend = be
         self.inputs, self.spec, self.members, self._lead = net.inputs, net.spec, None, ()
-        self.layer = around(net.layer, lambda leaf: Named(leaf, be))
+        self.layer = around(net.layer, lambda leaf: Named(leaf, be, opaque))
         self.arrays = RecordedArrays(be, net.spec, net.steps.frozen)
         key = be.recorder.leaf("key", (1, 1), UNSIGNED)
         self._pass = Pass(be, key)
@@ -130,24 +169,35 @@ class Shadow(Bound):
         self.train_step(x, t, loss, optimizer, w)
         return Recording(
             recorder.phases, recorder.constants, rows, self._updates.count, self.be.precision,
-            tuple(self._pass.pending),
+            tuple(self._pass.pending), tuple(self._opaque.passages),
+            tuple(self._opaque.refused.values()),
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Named(Layer):
-    """A layer whose values are named after its path, and whose faults name it."""
+    """A layer whose values are named after its path, and whose faults name it.
+
+    One that cannot be recorded, as an attempt before this has found, is a call.
+    """
 
     body: Layer
     be: RecordingBackend
+    opaque: OpaqueLayers
 
     def forward(self, be: Backend, w: Views, x: Array, run: Run) -> tuple[Array, Any]:
-        found: tuple[Array, Any] = self._do(run, lambda: self.body.forward(be, w, x, run))
+        found: tuple[Array, Any]
+        if run.path in self.opaque.refused:
+            found = self._do(run, lambda: self.opaque.forward(self.body, x, run))
+        else:
+            found = self._do(run, lambda: self.body.forward(be, w, x, run))
         return found
 
     def backward(
         self, be: Backend, w: Views, g: Gradients, ctx: Any, dy: Array, run: Run
     ) -> Array | None:
+        if run.path in self.opaque.refused:
+            return self._do(run, lambda: self.opaque.backward(ctx, g, dy, run))
         return self._do(run, lambda: self.body.backward(be, w, g, ctx, dy, run))
 
     def _do(self, run: Run, call: Any) -> Any:
@@ -155,8 +205,11 @@ class Named(Layer):
         recorder.origin = run.path
         try:
             return call()
-        except Untraceable as error:
-            kind = type(self.body).__name__
-            raise Untraceable(f"layer {run.path!r} ({kind}): {error}") from error
+        except UntraceableLayer:
+            raise
+        except Exception as error:  # a layer of the user's may stumble over a symbol in any way
+            kind, what = type(self.body).__name__, type(error).__name__
+            why = str(error) if isinstance(error, Untraceable) else f"{what}: {error}"
+            raise UntraceableLayer(run.path, kind, why) from error
         finally:
             recorder.origin = before

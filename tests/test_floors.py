@@ -26,7 +26,8 @@ FLOORS: list[set[str]] = [
     {"bound"},
     {"recording"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"}
-    | {"saved", "recording", "programs", "held_against", "blocks", "explained"},
+    | {"saved", "recording", "programs", "held_against", "blocks", "explained"}
+    | {"opaque"},
     {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"}
     | {"found", "settings", "compiling"}
     | {"feeds", "streaming"},

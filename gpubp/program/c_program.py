@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .c_expressions import REAL, TYPES
 from .c_text import Printer
-from .calls import Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
+from .calls import Buffer, Call, Gather, Guard, Launch, Opaque, Product, Program, Scatter
 
 HEAD = """\
 #include <cmath>
@@ -72,10 +72,12 @@ def unit(program: Program, name: str) -> Unit:
 
     The function does one step and returns 1, or 0 where the guard ended it. All else is in a
     namespace `in_NAME`, so that several units fit in one file. Raises `ValueError` for a program
-    that is divided among threads.
+    that is divided among threads, or has layers that are not compiled.
     """
     if program.threads != 1:
         raise ValueError(f"a program of {program.threads} threads; one of 1 thread can be printed")
+    if any(isinstance(call, Opaque) for call in program.calls):
+        raise ValueError("a program with layers that are not compiled; it cannot be printed as C++")
     return _Writer(program).unit(name)
 
 

@@ -103,11 +103,28 @@ class Guard:
 
 
 @dataclass(frozen=True)
+class Opaque:
+    """A pass of a layer that is not compiled: number `passage`, `"forward"` or `"backward"`.
+
+    It is given examples of shape `taken`. What comes out has the shape `made`, None where nobody
+    asks for it; gradients are written by the layer itself.
+    """
+
+    out: Buffer
+    given: Buffer
+    passage: int
+    way: str
+    taken: tuple[int, ...]
+    made: tuple[int, ...] | None
+    label: str = ""
+
+
+@dataclass(frozen=True)
 class Barrier:
     """All threads wait for one another."""
 
 
-Call: TypeAlias = Launch | Product | Gather | Scatter | Total | Guard | Barrier
+Call: TypeAlias = Launch | Product | Gather | Scatter | Total | Guard | Opaque | Barrier
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Plan:
 
     def __init__(self, phase: Phase) -> None:
         self._graph = phase.graph
-        self.guard = phase.guard
+        self.guard, self._effects = phase.guard, phase.effects
         self.sinks = self._own_values(phase)
         self.values = self._live()
         self.level: dict[Value, int] = {}
@@ -98,7 +98,7 @@ class Plan:
 
     def _live(self) -> list[Value]:
         live: set[Value] = set()
-        waiting = [*self.sinks, *([] if self.guard is None else [self.guard])]
+        waiting = [*self.sinks, *self._effects, *([] if self.guard is None else [self.guard])]
         while waiting:
             value = waiting.pop()
             if value not in live:

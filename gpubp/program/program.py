@@ -16,6 +16,7 @@ from .calls import (
     Gather,
     Guard,
     Launch,
+    Opaque,
     Product,
     Program,
     Scatter,
@@ -41,6 +42,8 @@ def build(phases: Sequence[Phase], precision: str, threads: int = 1) -> Program:
         for region in phase.sinks:
             if region.memory.startswith("new:") or region.memory == "loss":
                 own[region.memory] = max(own.get(region.memory, 0), region.start + region.size)
+    if threads > 1 and any(isinstance(call, Opaque) for call in calls):
+        raise ValueError(f"{threads} threads for a step with layers that are not compiled; give 1")
     ordered = tuple(with_barriers(calls, threads)) if threads > 1 else tuple(calls)
     return Program(ordered, arena, own, threads, precision)
 
@@ -165,6 +168,9 @@ class _Builder:
             if shared == "inner":
                 out = self._own(Part(value))
             return Product(out, a, b, value.attr, shared, value.origin)
+        if value.op == "opaque":
+            number, way, taken, made = value.attr[:4]
+            return Opaque(out, given[0], number, way, taken, made, value.origin)
         n, d = value.attr
         if value.op == "gather":
             table, index = given

@@ -30,11 +30,19 @@ class Phase:
     """What is computed from memory as it is, and what is written at the end of it.
 
     `guard` is a truth on which all that follows depends: where it is false, the step ends here.
+    `effects` are the calls that must be made whatever becomes of their result, each with the
+    regions into which it may write by itself.
     """
 
     graph: Graph = field(default_factory=Graph)
     sinks: dict[Region, Value] = field(default_factory=dict)
     guard: Value | None = None
+    effects: dict[Value, tuple[Region, ...]] = field(default_factory=dict)
+
+    @property
+    def written(self) -> list[Region]:
+        """All regions that hold something else behind this phase."""
+        return [*self.sinks, *(region for regions in self.effects.values() for region in regions)]
 
 
 class Recorder:
@@ -87,7 +95,7 @@ class Recorder:
         phase = self.phases[-1]
         if region in phase.sinks:
             return phase.sinks[region]
-        if any(region.overlaps(written) for written in phase.sinks):
+        if any(region.overlaps(written) for written in phase.written):
             self.cut()
         self._read[region] = len(self.phases)
         cols = region.cols if region.cols > 1 else None
@@ -106,6 +114,13 @@ class Recorder:
         if value.rows is not None and region.rows == 1:  # of a batch of one
             value = phase.graph.reduced("colsum", value)
         phase.sinks[region] = value
+
+    def effect(self, value: Value, regions: Sequence[Region]) -> None:
+        """Let a call be made for what it does; it may write into these regions."""
+        met = [r for r in self.phases[-1].sinks if any(r.overlaps(region) for region in regions)]
+        if met:
+            raise Untraceable(f"{met[0]} is written twice in one phase")
+        self.phases[-1].effects[value] = tuple(regions)
 
     def cut(self, guard: Value | None = None) -> None:
         """Begin a new phase; where the guard is false it is not come to."""

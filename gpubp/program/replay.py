@@ -13,7 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from .calls import ARENA, Barrier, Buffer, Call, Gather, Guard, Launch, Product, Program, Scatter
+from .calls import (
+    ARENA,
+    Barrier,
+    Buffer,
+    Call,
+    Gather,
+    Guard,
+    Launch,
+    Opaque,
+    Product,
+    Program,
+    Scatter,
+)
 from .rows import NEUTRAL, Rows, dtype_of
 
 _POISON = {"T": np.nan, "U": 0xDEADBEEF, "I": -(2**62), "bool": True}
@@ -24,7 +36,8 @@ class Replay:
     """The steps of a program over named memories, which are written in place.
 
     `memories` are those of one member, flat: parameters, gradients, slots, running state and
-    constants. The order of threads is `order`, the same behind every barrier.
+    constants. The order of threads is `order`, the same behind every barrier. A layer that is not
+    compiled is done by `passes`, such as `gpubp.passages` has, whose step began.
 
     >>> from gpubp.program.recorder import Recorder
     >>> recorder = Recorder()
@@ -39,9 +52,12 @@ class Replay:
     """
 
     def __init__(
-        self, program: Program, memories: Mapping[str, Any], order: Sequence[int] | None = None
-    ) -> None:
-        self._program = program
+        self, program: Program, memories: Mapping[str, Any], order: Sequence[int] | None = None,
+        passes: Any = None,
+    ) -> None:  # fmt: skip
+        if passes is None and any(isinstance(call, Opaque) for call in program.calls):
+            raise ValueError("a program with layers that are not compiled needs their `passes`")
+        self._program, self._passes = program, passes
         self._order = list(range(program.threads)) if order is None else list(order)
         self._memories = dict(memories)
         self._dtype = np.dtype(program.precision)
@@ -99,6 +115,13 @@ class Replay:
             self._launch(call, thread)
         elif isinstance(call, Product):
             self._product(call, thread)
+        elif isinstance(call, Opaque):
+            given = self._view(call.given).reshape(-1, *call.taken)
+            found = self._passes.do(call.passage, call.way, given)
+            self._passes.settle()
+            if call.made is not None:
+                out = self._view(call.out).reshape(-1, *call.made)
+                out[...] = found
         elif isinstance(call, Gather):
             out, table = self._matrix(call.out), self._matrix(call.table)
             out[...] = table[_rows(self._view(call.index), len(table))]

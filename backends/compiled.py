@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from gpubp.errors import DeviceError
-from gpubp.program.calls import Program
+from gpubp.program.calls import Opaque, Program
 
 from . import modules, products
+from .memories import DTYPES, aligned, by_member
 from .numba_module import MOVING, Module, own_of_thread
+from .segmented import Pieces, Segmented
 from .team import Team, cores, one_blas_thread
-
-_DTYPES = {"U": np.uint32, "I": np.int64, "bool": np.bool_}
 
 
 def unusable() -> str | None:
@@ -29,6 +29,8 @@ def unusable() -> str | None:
 
 def known(program: Program, members: int | None, threads: int, title: str, shuffled: bool) -> bool:
     """Return whether the machine code of such `Steps` is here already, in memory or on disk."""
+    if any(isinstance(call, Opaque) for call in program.calls):
+        return modules.known(Pieces(program, members or 0).text(shuffled, title))
     return modules.known(Module(program, members or 0, threads).text(shuffled, title))
 
 
@@ -51,13 +53,13 @@ class Steps:
         self._title = title
         self._team = _team(threads)
         self._module = Module(program, members or 0, threads)
-        self._memories = {name: _rows(a, members) for name, a in arrays.items()}
+        self._memories = {name: by_member(a, members) for name, a in arrays.items()}
         self._own = threads if members else 1
         dtype = np.dtype(program.precision)
         for kind, size in program.arena.items():
-            self._memories[f"arena:{kind}"] = _aligned((self._own, size), _DTYPES.get(kind, dtype))
+            self._memories[f"arena:{kind}"] = aligned((self._own, size), DTYPES.get(kind, dtype))
         for name, size in program.own.items():
-            self._memories[name] = _aligned((self._own, size), dtype)
+            self._memories[name] = aligned((self._own, size), dtype)
         self._tables = self._made_tables()
         self._functions: dict[bool, Any] = {}
         self._stages: dict[str, Any] = {}
@@ -137,7 +139,7 @@ class Steps:
         own = self.threads if self.members else 1
         key = f"{number}:{data.shape[1]}:{rows}:{data.dtype}"
         if key not in self._stages:
-            self._stages[key] = _aligned((own, rows * data.shape[1]), data.dtype)
+            self._stages[key] = aligned((own, rows * data.shape[1]), data.dtype)
         return self._stages[key]
 
 
@@ -147,27 +149,8 @@ def _team(threads: int) -> Team:
     return Team(threads)
 
 
-def _rows(array: Any, members: int | None) -> Any:
-    """An array by member; its memory is that of the network, and must not be copied."""
-    rows = members if members and array.ndim > 1 else 1
-    found = array.reshape(rows, -1)
-    if found.size and not np.shares_memory(found, array):
-        raise ValueError("an array of the network does not lie in one piece")
-    return found
-
-
 def _writeable(a: Any) -> Any:
     return a if a.flags.writeable else a.copy()
 
 
-def _aligned(shape: tuple[int, int], dtype: Any) -> Any:
-    """An array of zeros whose rows begin at cache lines."""
-    item = np.dtype(dtype).itemsize
-    width = -(-max(shape[1], 1) * item // 64) * 64 // item
-    flat = np.zeros(shape[0] * width * item + 64, np.uint8)
-    begin = -flat.ctypes.data % 64
-    whole = flat[begin : begin + shape[0] * width * item].view(dtype)
-    return whole.reshape(shape[0], width)
-
-
-__all__ = ["Steps", "cores", "unusable"]
+__all__ = ["Segmented", "Steps", "cores", "unusable"]

@@ -23,6 +23,7 @@ from gpubp.program.calls import (
     Gather,
     Guard,
     Launch,
+    Opaque,
     Product,
     Program,
     Scatter,
@@ -167,6 +168,8 @@ class Module:
             return f"{self._launch(call)}(table, I({at}))"
         if isinstance(call, Product):
             return self._product(call, at)
+        if isinstance(call, Opaque):
+            raise ValueError("a layer that is not compiled; see gpubp.backends.segmented")
         if isinstance(call, Total):
             begins = self._begins(call.out.size) if call.shared else None
             self._place(call.out)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .interrupts import Interrupts
 from .number_table import NumberTable
+from .program.halted import Halted
 from .programs import Compiled, flat, keys_of
 from .training import Position, Trainer
 
@@ -45,6 +46,11 @@ class CompiledTrainer(Trainer):
     @property
     def told(self) -> dict[str, str]:
         return {"threads": str(self._whole.job.threads)}
+
+    @property
+    def aside(self) -> str:
+        """Which layers go the plain path in the midst of compiled steps, and why."""
+        return "; ".join(self._whole.recording.refused)
 
     def prepare(self, whole: Compiled, rest: Compiled | None) -> None:
         """Take the compiled steps of whole batches, and those of the smaller one at the end."""
@@ -111,7 +117,12 @@ class CompiledTrainer(Trainer):
         t = slots.updates + 1 if slots.fits(self.optimizer) else 1
         assert self._table is not None
         numbers = self._table.of(t, count)
-        losses, bad = self._run(count, numbers, going.copy())
+        error: BaseException | None = None
+        try:
+            losses, bad = self._run(count, numbers, going.copy())
+        except Halted as halted:  # the steps before the error count
+            (losses, bad), error = halted.found, halted.__cause__
+            count = len(losses)
         sound = updates.take_over(self.optimizer, going, count, bad)
         if not sound:
             self.next = first + int(bad[bad > 0].min())
@@ -122,6 +133,8 @@ class CompiledTrainer(Trainer):
             losses = losses / np.where(weights > 0.0, weights, 1.0)[:, None]
         self.mean.add_steps(losses, weights)
         self._after(count, interrupts)
+        if error is not None:
+            raise error
 
     def _run(self, count: int, numbers: Any, going: Any) -> tuple[Any, Any]:
         """Losses, and which step of each member was not finite."""

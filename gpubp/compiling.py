@@ -48,7 +48,7 @@ def check_compile(compile: Any, threads: Any) -> None:
 def trainer(
     plain: Trainer, compile: Any, threads: int | None, epochs: int, going_on: Way | None = None
 ) -> tuple[Trainer, str]:
-    """Return what trains: `plain`, or the same in compiled steps; and why it is plain.
+    """Return what trains: `plain`, or the same in compiled steps; and why it, or a layer, is plain.
 
     With `compile="auto"` steps are compiled where that can be done and pays, by an estimate that
     is the same in every run: the seconds of the plain path, at 100 microseconds a step and 20
@@ -68,7 +68,8 @@ def trainer(
             compile = True
         threads = going_on.threads if threads is None else threads
     try:
-        return _compiled(plain, threads, None if compile is True else epochs), ""
+        made = _compiled(plain, threads, None if compile is True else epochs)
+        return made, made.aside
     except _NotWorthIt as reason:
         return plain, str(reason)
     except (DeviceError, _Refused) as reason:

@@ -125,8 +125,10 @@ class Fitting(Bound):
 
         `compile=True` makes one function of many steps, for the CPU (`pip install gpubp[cpu]`), and
         says why where it cannot; `"auto"` does so where it can and the training is long enough to
-        gain by it; `history.path` says which it was, `history.reason` why it was plain. Compiling
-        takes seconds, once: what was compiled is kept on disk. `threads` are those that compute:
+        gain by it; `history.path` says which it was, `history.reason` why it was plain. A layer
+        that cannot be compiled, such as one with functions of its own, goes the plain path in the
+        midst of compiled steps, on one thread; `history.reason` names it. Compiling takes seconds,
+        once: what was compiled is kept on disk. `threads` are those that compute:
         None takes one for a small step, else as many as there are cores. The bits of a compiled
         training are the same in every run with as many threads, and differ from those of the plain
         path by rounding.

@@ -21,8 +21,8 @@ from .number_table import NumberTable
 from .programs import Compiled, arrays_of, flat, keys_of
 from .rounding import error, tolerance
 
-_CHOOSING = {"where", "maximum", "minimum", "abs", "gt", "ge", "lt", "le"}
-"""Operations whose slope jumps somewhere."""
+_CHOOSING = {"where", "maximum", "minimum", "abs", "gt", "ge", "lt", "le", "opaque"}
+"""Operations whose slope jumps somewhere, or of which nobody knows."""
 
 
 def difference(net: Bound, steps: Compiled, x: Any, t: Any, w: Any) -> str:

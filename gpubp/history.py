@@ -25,7 +25,8 @@ class History:
     `names` are the figures that each record holds, known before the first; `stopped` says why
     training ended before its last epoch, if it did, and `ended` why a member of an ensemble stood
     still from the end of some epoch on: member number, epoch and reason. `path` is how steps were
-    computed, `"plain"` or `"compiled"`, and `reason` why they were not compiled.
+    computed, `"plain"` or `"compiled"`, and `reason` why they, or which layers in their
+    midst, were not compiled.
 
     >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     >>> history["loss"], len(history)

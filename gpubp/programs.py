@@ -12,9 +12,10 @@ from . import seeds
 from .bound import Bound
 from .losses import Loss
 from .optimizers import Optimizer
-from .program.calls import Launch, Product, Program
+from .passages import Passages
+from .program.calls import Launch, Opaque, Product, Program
 from .program.program import build
-from .recording import Recording, Shadow
+from .recording import Recording, recorded
 
 _KEPT = 8
 """How many compiled steps a network keeps: two for each of the last few kinds of `fit`."""
@@ -45,9 +46,10 @@ class Compiled:
         self._title = f"{type(net.layer).__name__}, {job.rows} rows a step"
         self.sound = False
         """Whether a step was held against that of the plain path."""
-        shadow = Shadow(net, job.optimizer, job.rows)
-        self.recording: Recording = shadow.record(job.loss, job.optimizer, job.target, job.weighted)
-        shared = 1 if net.members is not None else job.threads
+        self.recording: Recording = recorded(
+            net, job.optimizer, job.rows, job.loss, job.target, job.weighted
+        )
+        shared = 1 if net.members is not None or self.recording.passages else job.threads
         self.program: Program = build(self.recording.phases, self.recording.precision, shared)
         self._steps: Any = None
         self._bound: tuple[Any, ...] = ()
@@ -86,6 +88,9 @@ class Compiled:
         """Return such steps over other arrays than those of the network."""
         memories, job = {**arrays, **self.recording.constants}, self.job
         compiler = net.be.compiler()
+        if self.recording.passages:
+            passes = Passages(net, self.recording.passages)
+            return compiler.Segmented(self.program, net.members, memories, passes, self._title)
         return compiler.Steps(self.program, net.members, memories, job.threads, self._title)
 
     @property
@@ -95,6 +100,8 @@ class Compiled:
         for call in self.program.calls:
             if isinstance(call, Product):
                 found += call.inner
+            elif isinstance(call, Opaque):
+                found += call.given.cols
             elif isinstance(call, Launch):
                 found += call.kernel.cols or 0 if call.kernel.rows is not None else 0
         return found

@@ -27,7 +27,7 @@ FLOORS: list[set[str]] = [
     {"recording"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"}
     | {"saved", "recording", "programs", "held_against", "blocks", "explained"}
-    | {"opaque"},
+    | {"opaque", "passages"},
     {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"}
     | {"found", "settings", "compiling"}
     | {"feeds", "streaming"},

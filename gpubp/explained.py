@@ -18,13 +18,14 @@ from .program.calls import (
     Gather,
     Guard,
     Launch,
+    Opaque,
     Product,
     Program,
     Scatter,
     Total,
 )  # fmt: skip
 from .program.program import build
-from .recording import Shadow
+from .recording import recorded
 
 _BYTES = {"U": 4, "I": 8, "bool": 1, DOUBLE: 8}
 
@@ -90,7 +91,8 @@ def explain(
 
     `labels` says whether targets are class labels and not numbers; by default what the loss is
     usually given. Raises `gpubp.errors.InputError` for a loss that the network cannot have, and
-    `gpubp.program.tensors.Untraceable`, which names layer and call, for what cannot be recorded.
+    `gpubp.program.tensors.Untraceable`, which names layer and call, for what cannot be recorded. A
+    layer that goes the plain path in the midst of compiled steps has no operations to count.
 
     >>> import gpubp
     >>> net = gpubp.Network(gpubp.MLP([4], 3), inputs=2)
@@ -112,8 +114,8 @@ def step_of(
     if labels is None:
         labels = loss.targets in ("labels", "classes")
     target = (1, "int64") if labels else (loss.target_width(width), net.be.precision)
-    recording = Shadow(net, optimizer, batch_size).record(loss, optimizer, target, weighted)
-    return build(recording.phases, recording.precision, threads)
+    recording = recorded(net, optimizer, batch_size, loss, target, weighted)
+    return build(recording.phases, recording.precision, 1 if recording.passages else threads)
 
 
 def of_program(program: Program, net: Bound, optimizer: Optimizer) -> Explanation:
@@ -152,6 +154,8 @@ def _rows(program: Program, item: int) -> Iterator[Row]:
         elif isinstance(call, Gather | Scatter):
             name = type(call).__name__.lower()
             yield Row(name, "", f"{call.index.size} rows", 0, moved, "")
+        elif isinstance(call, Opaque):
+            yield Row("plain", call.label, f"{call.given.rows} rows {call.way}", 0, moved, "")
         elif isinstance(call, Total):
             yield Row("total", "", f"{call.out.size} elements", call.parts.size, moved, call.shared)
         elif isinstance(call, Guard):

@@ -337,8 +337,60 @@ def test_arrays_that_are_replaced_are_found(monkeypatch: pytest.MonkeyPatch) -> 
         each.load_state_dict(mlp().state_dict())
         fit(each, compile, epochs=2)
     assert same(net, other)
-    monkeypatch.setattr("gpubp.recording.Shadow.record", None)  # no step is recorded once more
+    monkeypatch.setattr("gpubp.backends.modules._load", None)  # no step is compiled once more
     fit(net, epochs=1, optimizer=gpubp.Adam(0.5, beta1=0.8))
+
+
+def test_what_a_loss_of_ones_own_holds_may_change() -> None:
+    class Scaled(gpubp.losses.base.ElementWise):
+        factor = 1.0
+
+        @staticmethod
+        def term(xp: Any, z: Any, t: Any, factor: Any) -> Any:
+            return factor * (z - t) * (z - t)
+
+        @staticmethod
+        def term_delta(xp: Any, z: Any, t: Any, factor: Any, share: Any) -> Any:
+            return 2.0 * factor * (z - t) * share
+
+        def _constants(self, be: Any) -> tuple[float]:
+            return (self.factor,)
+
+    class Annealed(gpubp.Callback):
+        def on_epoch_end(self, net: Any, record: Any) -> None:
+            net.loss.factor *= 3.0
+
+    found = []
+    for compile in (True, False):
+        net, loss = gpubp.Network(gpubp.Linear(1), 2, dtype="float64"), Scaled()
+        x = np.arange(16.0).reshape(8, 2) / 16.0
+        for callbacks in ([], [Annealed()]):
+            net.fit(x, x[:, :1], loss=loss, optimizer=gpubp.SGD(0.1), epochs=3, batch_size=4,
+                    compile=compile, callbacks=callbacks)  # fmt: skip
+            loss.factor = 0.5
+        found.append(net.state_dict())
+    require_numba_agreement(*found)
+
+
+def require_numba_agreement(one: Any, other: Any) -> None:
+    for path in one:
+        np.testing.assert_allclose(one[path], other[path], rtol=1e-12, atol=1e-14)
+
+
+def test_parameters_frozen_by_a_callback_stand_still() -> None:
+    class Freeze(gpubp.Callback):
+        def on_epoch_end(self, net: Any, record: Any) -> None:
+            net.freeze("0")
+
+    net = mlp()
+    fit(net, epochs=1)
+    before = net.state_dict()["0.W"]
+    net.freeze("0.b")
+    fit(net, epochs=1, callbacks=[Freeze()])
+    once = net.state_dict()["0.W"]
+    fit(net, epochs=2)
+    assert not np.array_equal(before, once)
+    assert np.array_equal(once, net.state_dict()["0.W"])
 
 
 # -- the choice --------------------------------------------------------------------------------

@@ -24,10 +24,9 @@ FLOORS: list[set[str]] = [
     {"diagnosis", "data.*", "slots", "describe", "bounds"},
     {"updates", "number_table"},
     {"bound"},
-    {"recording"},
+    {"opaque", "recording", "passages"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"}
-    | {"saved", "recording", "programs", "held_against", "blocks", "explained"}
-    | {"opaque", "passages"},
+    | {"saved", "programs", "held_against", "blocks", "explained"},
     {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"}
     | {"found", "settings", "compiling"}
     | {"feeds", "streaming"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -35,18 +35,33 @@ def here() -> int | None:
     return None if function is None else int(function())
 
 
-def keep_apart(helper: int | None, caller: int | None) -> None:
-    """Let a sleeping thread, by its number in the system, wake up beside its caller's processor.
+def allowed() -> list[int]:
+    """The processors that the calling thread may run on; empty where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def shares(processors: Sequence[int], caller: int, helpers: int) -> list[set[int]]:
+    """Processors for each helper of a team, so that no two threads of it have one in common.
 
     A thread that is woken may begin on the processor of the one that woke it, and one that waits
-    awake looks busy: a system can leave both there for seconds while another processor is idle.
+    awake looks busy: a system can leave two of them on one processor while another is idle, which
+    halves the speed. All are empty where there are not enough.
+
+    >>> shares([0, 1, 2, 3, 4], 2, 2)
+    [{0, 3}, {1, 4}]
     """
-    if helper is None or caller is None or not hasattr(os, "sched_setaffinity"):
-        return
-    others = os.sched_getaffinity(0) - {caller}
-    if others:
+    others = [p for p in processors if p != caller]
+    if caller not in processors or len(others) < helpers:
+        return [set() for _ in range(helpers)]
+    return [set(others[i::helpers]) for i in range(helpers)]
+
+
+def place(thread: int | None, processors: Iterable[int]) -> None:
+    """Let a thread, by its number in the system (0: this one), run on some processors alone."""
+    wanted = set(processors)
+    if thread is not None and wanted:
         with suppress(OSError):  # the thread may be gone, or the system may not let us
-            os.sched_setaffinity(helper, others)
+            os.sched_setaffinity(thread, wanted)
 
 
 @cache

@@ -16,7 +16,7 @@ from typing import Any
 from gpubp.errors import InputError, shown, whole
 
 from .blas_threads import one_blas_thread, openmp_libraries
-from .processors import cores, here, keep_apart
+from .processors import allowed, cores, here, place, shares
 from .spinning import compiled, fail, new_state, reset
 
 __all__ = ["Team", "barrier", "cores", "one_blas_thread"]
@@ -48,13 +48,13 @@ class _Helper:
         self._done.acquire()
         self._thread = threading.Thread(target=self._serve, name="gpubp-team", daemon=True)
         self._thread.start()
-        self._caller: int | None = None
+        self._processors: set[int] = set()
 
-    def apart_from(self, caller: int | None) -> None:
-        """Wake up elsewhere than on the caller's processor, if it is another than last time."""
-        if caller != self._caller:
-            keep_apart(self._thread.native_id, caller)
-            self._caller = caller
+    def settle(self, processors: set[int]) -> None:
+        """Run on these processors from now on, if they are others than last time."""
+        if processors and processors != self._processors:
+            place(self._thread.native_id, processors)
+            self._processors = processors
 
     def wake(self) -> None:
         """Let the thread look for a job; once too often does no harm."""
@@ -147,15 +147,21 @@ class Team:
                 errors.append(error)
                 fail(self.state)
 
-            result = None
+            result, caller, processors = None, here(), allowed()
+            apart = shares(processors, caller, self.threads - 1) if caller is not None else []
             try:
-                self._start(crew, f, args, failed)
+                self._start(crew, f, args, failed, apart)
+                if any(apart) and caller is not None:
+                    place(0, [caller])  # or the system may move it to where a helper waits awake
                 result = f(0, *args)
                 for helper in crew.helpers:
                     helper.wait()
             except BaseException as error:
                 failed(error)
                 self._settle(crew.helpers)
+            finally:
+                if any(apart):
+                    place(0, processors)
             if errors:
                 try:
                     raise errors[0]
@@ -179,13 +185,15 @@ class Team:
         f: _Function,
         args: tuple[Any, ...],
         failed: _Failed,
+        apart: list[set[int]],
     ) -> None:
-        openmp, caller = openmp_libraries(), here()
+        openmp = openmp_libraries()
         while len(crew.helpers) < self.threads - 1:
             crew.helpers.append(_Helper())
         for number, helper in enumerate(crew.helpers, 1):
             helper.job = f, (number, *args), failed, openmp
-            helper.apart_from(caller)
+            if apart:
+                helper.settle(apart[number - 1])
             helper.wake()
 
     def _settle(self, helpers: list[_Helper]) -> None:

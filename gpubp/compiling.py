@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .bound import Bound
-from .diagnosis import around
 from .errors import DeviceError, InputError, shown, whole
 from .found import Way
 from .training import Trainer
@@ -104,7 +103,7 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
     compiler = net.be.compiler()
     from .blocks import CompiledTrainer
     from .program.tensors import Untraceable
-    from .programs import Job, compiled
+    from .programs import Job, compiled, own_parts
 
     if threads is None:
         threads = min(compiler.cores(), max(1, int(flops / _SHARE)))
@@ -134,15 +133,8 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
                           "(--compile on) compiles it")  # fmt: skip
     choose()
     made.choose = choose
-    made.own_parts = _own_parts(plain)
+    made.own_parts = own_parts(net, plain.loss, plain.optimizer)
     return made
-
-
-def _own_parts(plain: Trainer) -> bool:
-    """Whether layers, loss or optimizer are somebody's own, which may hold what changes."""
-    found: list[Any] = [plain.loss, plain.optimizer]
-    around(plain.net.layer, lambda leaf: found.append(leaf) or leaf)  # type: ignore[func-returns-value]
-    return any(type(part).__module__.partition(".")[0] != "gpubp" for part in found)
 
 
 def _hold(net: Bound, steps: Compiled, data: Any) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from . import seeds
+from .activations import ACTIVATIONS
 from .bound import Bound
+from .diagnosis import around
+from .layers import Layer
 from .losses import Loss
 from .optimizers import Optimizer
 from .passages import Passages
@@ -44,6 +47,7 @@ class Compiled:
     def __init__(self, net: Bound, job: Job) -> None:
         self.job, self.frozen = job, net.frozen
         self._title = f"{type(net.layer).__name__}, {job.rows} rows a step"
+        self.key: tuple[Any, ...] | None = None
         self.sound = False
         """Whether a step was held against that of the plain path."""
         self.recording: Recording = recorded(
@@ -127,16 +131,46 @@ def compiled(net: Any, job: Job) -> Compiled:
     They stay with the network: what takes seconds is done once.
     """
     kept: list[Compiled] = vars(net).setdefault("_compiled", [])
-    made = Compiled(net, job)
-    found = next((each for each in kept if each.same(made)), None)
+    key = _key(net, job)
+    found = None if key is None else next((each for each in kept if each.key == key), None)
     if found is None:
-        found = made
-    else:
+        made = Compiled(net, job)
+        made.key = key
+        found = next((each for each in kept if each.same(made)), made)
+    if found in kept:
         kept.remove(found)
-        found.job = job
+    found.job = job
     kept.append(found)
     del kept[:-_KEPT]
     return found
+
+
+def own_parts(net: Bound, loss: Loss, optimizer: Optimizer) -> bool:
+    """Whether layers, loss or optimizer are somebody's own, which may hold what changes."""
+    parts: list[Any] = [loss, optimizer, optimizer.inner]
+
+    def look(leaf: Layer) -> Layer:
+        parts.append(leaf)
+        return leaf
+
+    around(net.layer, look)
+    return any(type(part).__module__.partition(".")[0] != "gpubp" for part in parts)
+
+
+def _key(net: Bound, job: Job) -> tuple[Any, ...] | None:
+    """What tells that a recording would be equal; None where only a new one does.
+
+    The library's own layers, losses and optimizers are frozen; an activation may be registered
+    anew under its name.
+    """
+    method = job.optimizer
+    if own_parts(net, job.loss, method):
+        return None
+    return (
+        net.layer, net.frozen, tuple(ACTIVATIONS.items()), job.loss, method.kind,
+        method.inner.formula, method.penalties, method.clip, method.max_norm, method.decay_on,
+        bool(method.weight_decay), job.rows, job.target, job.weighted, job.threads, job.shuffled,
+    )  # fmt: skip
 
 
 def flat(a: Any) -> Any:

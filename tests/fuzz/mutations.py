@@ -116,7 +116,7 @@ MUTATIONS = [
              "np.uint32(step + i)", "np.uint32(step)"),
     Mutation("all steps have the first one's rate", numba_module.Module, "_run",
              "address(numbers[i, k])", "address(numbers[0, k])"),
-    Mutation("all members have the first one's memory", numba_module.Module, "_run",
+    Mutation("all members have the first one's memory", numba_module, "_filled",
              "begin[m] + k * strides[m]", "begin[m]", case=6),
     Mutation("all steps of a call have one batch", numba_module.Module, "_batch",
              "(start + i) * rows", "start * rows"),

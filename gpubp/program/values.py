@@ -134,11 +134,6 @@ class Graph:
             self._known[key] = new
         return self._known[key]
 
-    def forget(self, count: int) -> None:
-        """Leave only the first `count` values, as before something that could not be traced."""
-        del self.values[count:]
-        self._known = {key: v for key, v in self._known.items() if v.number < count}
-
     def leaf(self, region: Region, rows: int | None, cols: int | None, kind: str) -> Value:
         """What lies in a region of memory."""
         return self.add("leaf", (), region, rows, cols, kind)

@@ -66,15 +66,6 @@ def test_values_of_another_graph_are_refused() -> None:
         Graph().value("neg", (x,))
 
 
-def test_what_was_forgotten_is_made_anew() -> None:
-    graph = Graph()
-    x = leaf(graph, 4, 3)
-    graph.value("exp", (x,))
-    graph.forget(1)
-    assert graph.value("log", (x,)).number == 1
-    assert graph.value("exp", (x,)).number == 2
-
-
 def test_regions_overlap_in_one_memory_only() -> None:
     a = Region("theta", 0, 2, 4)
     assert a.overlaps(Region("theta", 7, 1, 4))

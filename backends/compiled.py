@@ -8,30 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from gpubp.errors import DeviceError
-from gpubp.program.calls import Opaque, Program
+from gpubp.program.calls import Program
 
-from . import modules, products
+from . import products
+from .linking import lanes, load
 from .memories import DTYPES, aligned, by_member
-from .numba_module import MOVING, Module, own_of_thread
-from .segmented import Pieces, Segmented
-from .team import Team, cores, one_blas_thread
-
-
-def unusable() -> str | None:
-    """Return why nothing can be compiled here, or None if it can.
-
-    >>> unusable() is None or "gpubp[cpu]" in unusable()
-    True
-    """
-    return products.available()
-
-
-def known(program: Program, members: int | None, threads: int, title: str, shuffled: bool) -> bool:
-    """Return whether the machine code of such `Steps` is here already, in memory or on disk."""
-    if any(isinstance(call, Opaque) for call in program.calls):
-        return modules.known(Pieces(program, members or 0).text(shuffled, title))
-    return modules.known(Module(program, members or 0, threads).text(shuffled, title))
+from .segmented import Segmented
+from .step_code import BOOK, FIELDS, MOVING, WORK, Module, own_of_thread
+from .team import Team, cores
 
 
 class Steps:
@@ -39,20 +23,16 @@ class Steps:
 
     `arrays` are those that the program names: parameters, gradients and slots, `(n,)` or for an
     ensemble `(members, n)`, and constants. `threads` share the rows of a step of one network, or
-    the members of an ensemble. Raises `DeviceError` where nothing can be compiled.
+    the members of an ensemble. Needs llvmlite; see `gpubp.backends.native.available`.
     """
 
     def __init__(
         self, program: Program, members: int | None, arrays: Mapping[str, Any], threads: int,
-        title: str,
+        timed: bool = False,
     ) -> None:  # fmt: skip
-        reason = unusable()
-        if reason is not None:
-            raise DeviceError(reason)
         self.program, self.members, self.threads = program, members, threads
-        self._title = title
         self._team = _team(threads)
-        self._module = Module(program, members or 0, threads)
+        self._module = Module(program, members or 0, threads, lanes(program.precision), timed)
         self._memories = {name: by_member(a, members) for name, a in arrays.items()}
         self._own = threads if members else 1
         dtype = np.dtype(program.precision)
@@ -60,11 +40,15 @@ class Steps:
             self._memories[f"arena:{kind}"] = aligned((self._own, size), DTYPES.get(kind, dtype))
         for name, size in program.own.items():
             self._memories[name] = aligned((self._own, size), dtype)
+        work = products.workspace(program.precision, self._module.sizes)
+        self._memories[WORK] = aligned((threads, work), np.uint8)
+        self._memories[BOOK] = aligned((threads, 2 + len(program.calls)), np.int64)
         self._tables = self._made_tables()
+        self._known = {name: _number(a) for name, a in self._tables.items()}
         self._functions: dict[bool, Any] = {}
         self._stages: dict[str, Any] = {}
 
-    def _made_tables(self) -> tuple[Any, ...]:
+    def _made_tables(self) -> dict[str, Any]:
         """Where each thread finds memories, and what its table is made of."""
         module, threads = self._module, self.threads
         names = list(module.memories)
@@ -75,22 +59,40 @@ class Steps:
                 continue
             array = self._memories[name]
             begins[:, number] = array.ctypes.data
-            if own_of_thread(name) and self._own > 1:
+            if own_of_thread(name) and len(array) > 1:
                 begins[:, number] += np.arange(threads) * array.strides[0]
-            elif len(array) > 1 and not own_of_thread(name):
+            elif len(array) > 1:
                 strides[number] = array.strides[0]
-        which, offsets = module.which, module.offsets
-        tables = np.zeros_like(offsets)
-        return begins, strides, np.zeros_like(begins), which, offsets, module.moving, tables
+        return {
+            "begins": begins, "strides": strides, "bases": np.zeros_like(begins),
+            "which": module.which, "offsets": module.offsets, "moving": module.moving,
+            "tables": np.zeros_like(module.offsets),
+        }  # fmt: skip
 
     def text(self, shuffled: bool = True) -> str:
-        """The text of the module that is compiled."""
-        return self._module.text(shuffled, self._title)
+        """The text of the module that is compiled, for LLVM."""
+        return self._module.text(shuffled)
 
     def _function(self, shuffled: bool) -> Any:
         if shuffled not in self._functions:
-            self._functions[shuffled] = modules.load(self.text(shuffled)).run
+            precision = self.program.precision if self._module.sizes else None
+            self._functions[shuffled] = load(
+                lambda: self.text(shuffled), self._module.key(shuffled), 2, precision
+            )
         return self._functions[shuffled]
+
+    @property
+    def ticks(self) -> Any:
+        """The ticks that each call has taken so far, `(threads, calls)`; of steps that are timed.
+
+        They are those of the processor's counter, which need not be its cycles.
+        """
+        return self._memories[BOOK][:, 2 : 2 + len(self.program.calls)]
+
+    @property
+    def between(self) -> Any:
+        """The ticks between two steps so far, `(threads,)`; of steps that are timed."""
+        return self._memories[BOOK][:, 1]
 
     @property
     def arena_bytes(self) -> int:
@@ -112,32 +114,29 @@ class Steps:
         count, members = len(numbers), self.members or 1
         losses = np.full((count, members), np.nan)
         bad = np.zeros(members, np.int64)
-        dtype = np.dtype(self.program.precision)
-        data = [x, t, np.empty((0, 1), dtype) if w is None else w]
-        stages = [self._stage(i, a, rows) for i, a in enumerate(data)]
-        shuffled = order is not None or not all(a.flags.writeable for a in data)
-        if order is None:
-            order = np.arange((start + count) * rows) if shuffled else np.empty(0, np.int64)
-        data = [_writeable(a) for a in data]
-        function = self._function(shuffled)
-        before = [self._team.state, rows, *data, order, *stages, start]
-        after = [step, numbers, keys, going, stop_at_once, losses, bad, *self._tables]
-        if not function.signatures:  # no step: it is compiled, or found, by one thread alone
-            try:
-                function(0, *before, 0, *after)
-            except Exception:  # a damaged file: what numba says of it is anything
-                modules.forget(self.text(shuffled))
-                del self._functions[shuffled]
-                function = self._function(shuffled)
-                function(0, *before, 0, *after)
-        with one_blas_thread():
-            self._team.run(function, *before, count, *after)
+        data = {"x": x, "t": t} | ({} if w is None else {"w": w})
+        function = self._function(order is not None)
+        given: dict[str, Any] = {
+            **self._known, "meeting": self._team.state, "rows": rows, "start": start,
+            "count": count, "step": step, "numbers": np.ascontiguousarray(numbers),
+            "numbers_bytes": 8 * numbers.shape[-1], "keys": keys, "going": going,
+            "stop_at_once": stop_at_once, "losses": losses, "bad": bad,
+        }  # fmt: skip
+        if order is not None:
+            given["order"] = np.ascontiguousarray(order, np.int64)
+        for name, array in data.items():
+            given |= {name: array, f"{name}_bytes": array.strides[0]}
+            if order is not None:
+                given[f"stage_{name}"] = self._stage(name, array, rows)
+        fields = np.asarray([_number(given.get(name, 0)) for name in FIELDS], np.int64)
+        self._team.run(function, fields.ctypes.data)
+        going[bad > 0] = False
         return losses, bad
 
-    def _stage(self, number: int, data: Any, rows: int) -> Any:
+    def _stage(self, name: str, data: Any, rows: int) -> Any:
         """Memory for a batch in a new order, of each thread that has one of its own."""
         own = self.threads if self.members else 1
-        key = f"{number}:{data.shape[1]}:{rows}:{data.dtype}"
+        key = f"{name}:{data.shape[1]}:{rows}:{data.dtype}"
         if key not in self._stages:
             self._stages[key] = aligned((own, rows * data.shape[1]), data.dtype)
         return self._stages[key]
@@ -149,8 +148,9 @@ def _team(threads: int) -> Team:
     return Team(threads)
 
 
-def _writeable(a: Any) -> Any:
-    return a if a.flags.writeable else a.copy()
+def _number(x: Any) -> int:
+    """A number, or where an array begins."""
+    return x.ctypes.data if isinstance(x, np.ndarray) else int(x)
 
 
-__all__ = ["Segmented", "Steps", "cores", "unusable"]
+__all__ = ["Segmented", "Steps", "cores"]

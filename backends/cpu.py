@@ -48,11 +48,13 @@ class CpuBackend(StandardBackend):
         self._largest = math.sqrt(np.finfo(dtype).max)  # its square is finite
 
     def compiler(self) -> Any:
-        from . import compiled
+        from . import native
 
-        reason = compiled.unusable()
+        reason = native.available()
         if reason is not None:
             raise DeviceError(reason)
+        from . import compiled
+
         return compiled
 
     def to_numpy(self, x: Array) -> Any:

@@ -7,20 +7,20 @@ where the piece before left them. So there is an arena for each member, and one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from gpubp.errors import DeviceError
 from gpubp.program.calls import Buffer, Call, Opaque, Program
 from gpubp.program.halted import Halted
 
-from . import modules, products
-from .blas_threads import one_blas_thread
+from . import products
+from .linking import lanes, load
 from .memories import DTYPES, aligned, by_member
-from .numba_module import _HEAD, MOVING, Module
+from .native_code import Code, ir
+from .step_code import MOVING, WORK, Calls, Module, written
 
 
 class Passes(Protocol):
@@ -33,10 +33,11 @@ class Passes(Protocol):
 
 
 class Pieces(Module):
-    """The text of a step in pieces, between which `cuts` are the calls that are not compiled."""
+    """The code of a step in pieces, between which `cuts` are the calls that are not compiled."""
 
-    def __init__(self, program: Program, members: int) -> None:
-        super().__init__(replace(program, calls=()), members, 1)
+    def __init__(self, program: Program, members: int, lanes: int) -> None:
+        super().__init__(replace(program, calls=()), members, 1, lanes)
+        self._whole = program
         self.cuts = [call for call in program.calls if isinstance(call, Opaque)]
         split: list[list[Call]] = [[]]
         for call in program.calls:
@@ -45,65 +46,65 @@ class Pieces(Module):
             else:
                 split[-1].append(call)
         self.empty = [not piece for piece in split]
-        self._pieces = [list(self._printed(piece)) for piece in split]
+        self._pieces = [self._entries(piece) for piece in split]
 
-    def text(self, shuffled: bool, title: str) -> str:
-        """Return the module; it is the same whether examples come in an order of their own."""
-        functions = [
-            "@compiled\n" + body.replace("KERNEL", name, 1)
-            for body, name in self._functions.items()
-        ]
+    def key(self, shuffled: bool = True) -> str:
+        """What the code is a function of."""
+        return f"{self._whole} in pieces, {super().key(True)}"
+
+    def text(self, shuffled: bool = True) -> str:
+        """Return the module; it is the same whether examples come in an order of their own.
+
+        `run(piece, tables, bytes, going, sound, members)` does a piece for all members that are
+        `going`, whose tables have so many bytes, and says 1 for each, 0 where it was not finite.
+        """
+        calls = Calls(self._program, 1, self._lanes)
         pieces = [
-            "\n".join(["@compiled", f"def piece_{n}(table):", "    apart()", *_indented(lines)])
-            for n, lines in enumerate(self._pieces)
+            written(
+                Code(calls.module, f"piece_{n}", 3, internal=True, gives=True), calls, placed, 1
+            )
+            for n, placed in enumerate(self._pieces)
         ]
-        head = _HEAD.format(title=title, p=self._program.precision)
-        return "\n\n".join([head, *functions, *pieces, "\n".join(self._choice())]) + "\n"
-
-    def _choice(self) -> Iterable[str]:
-        """One piece, for all members that take part: 1 for each, 0 where it was not finite."""
-        yield "@cached"
-        yield "def run(piece, tables, going, sound):"
-        yield "    for k in range(tables.shape[0]):"
-        yield "        if not going[k]: continue"
-        for n in range(len(self._pieces)):
-            word = "elif" if n else "if"
-            yield f"        {word} piece == {n}: sound[k] = piece_{n}(tables[k])"
-
-
-def _indented(lines: Iterable[str]) -> Iterable[str]:
-    return ("    " + line for line in lines)
+        code = Code(calls.module, "run", 6)
+        piece, tables, length, going, sound, members = code.given
+        with code.loop(0, members) as k:
+            takes_part = code.load(going + k, ir.IntType(8), 1)
+            with code.when(code.builder.icmp_unsigned("!=", takes_part, ir.IntType(8)(0))):
+                for n, function in enumerate(pieces):
+                    with code.when((piece - n).is_zero):
+                        found = code.call(function, 0, 0, tables + k * length)
+                        code.store(sound + k * 8, found)
+        code.end()
+        return str(calls.module)
 
 
 class Segmented:
     """The steps of a program with layers that are not compiled; see `gpubp.backends.compiled`.
 
-    `passes` makes the passes of those layers. Raises `DeviceError` where nothing can be compiled.
+    `passes` makes the passes of those layers.
     """
 
     def __init__(
-        self, program: Program, members: int | None, arrays: Mapping[str, Any], passes: Passes,
-        title: str,
-    ) -> None:  # fmt: skip
-        reason = products.available()
-        if reason is not None:
-            raise DeviceError(reason)
+        self, program: Program, members: int | None, arrays: Mapping[str, Any], passes: Passes
+    ) -> None:
         self.program, self.members, self._passes = program, members, passes
-        self._title, self._many = title, members or 1
-        self._pieces = Pieces(program, members or 0)
+        self._many = members or 1
+        self._pieces = Pieces(program, members or 0, lanes(program.precision))
         self._dtype = np.dtype(program.precision)
         self._memories = {name: by_member(a, members) for name, a in arrays.items()}
         own = {f"arena:{kind}": size for kind, size in program.arena.items()} | dict(program.own)
         for name, size in own.items():
             dtype = DTYPES.get(name.removeprefix("arena:"), self._dtype)
             self._memories[name] = aligned((self._many, size), dtype)
+        work = products.workspace(program.precision, self._pieces.sizes)
+        self._memories[WORK] = aligned((1, work), np.uint8)
         self._stages: dict[str, Any] = {}
         self._function: Any = None
         self._everyone, self._sound = np.ones(self._many, bool), np.ones(self._many, np.int64)
 
     def text(self, shuffled: bool = True) -> str:
-        """The text of the module that is compiled."""
-        return self._pieces.text(shuffled, self._title)
+        """The text of the module that is compiled, for LLVM."""
+        return self._pieces.text(shuffled)
 
     @property
     def arena_bytes(self) -> int:
@@ -122,25 +123,25 @@ class Segmented:
         data = {"x": x, "t": t} if w is None else {"x": x, "t": t, "w": w}
         self._prepare(data, rows, numbers.shape[-1], keys)
         if self._function is None:
-            self._function = modules.load(self.text()).run
+            precision = self.program.precision if self._pieces.sizes else None
+            self._function = load(self.text, self._pieces.key(), 6, precision)
         losses = np.full((len(numbers), self._many), np.nan)
         bad = np.zeros(self._many, np.int64)
         loss, done = self._memories["loss"][:, 0], 0
         try:
-            with one_blas_thread():
-                for done, given in enumerate(numbers):
-                    self._take(data, order, (start + done) * rows, rows)
-                    self._stages["numbers"][...] = given
-                    self._stages["step"][0] = (step + done) & 0xFFFFFFFF
-                    self._passes.begin(step + done)
-                    sound = self._one_step(going)
-                    np.copyto(losses[done], loss, where=going)
-                    if not sound:
-                        failed = going & (self._sound == 0)
-                        bad[failed] = done + 1
-                        if stop_at_once or self.members is None:
-                            break
-                        going[failed] = False
+            for done, given in enumerate(numbers):
+                self._take(data, order, (start + done) * rows, rows)
+                self._stages["numbers"][...] = given
+                self._stages["step"][0] = (step + done) & 0xFFFFFFFF
+                self._passes.begin(step + done)
+                sound = self._one_step(going)
+                np.copyto(losses[done], loss, where=going)
+                if not sound:
+                    failed = going & (self._sound == 0)
+                    bad[failed] = done + 1
+                    if stop_at_once or self.members is None:
+                        break
+                    going[failed] = False
         except BaseException as error:
             if not done:
                 raise
@@ -155,14 +156,22 @@ class Segmented:
         sound[...] = 1
         for piece, call in enumerate(pieces.cuts):
             if not pieces.empty[piece]:
-                self._function(piece, self._tables, self._everyone, sound)
+                self._do(piece, self._everyone)
             given, out = self._views[piece]
             found = self._passes.do(call.passage, call.way, given)
             if out is not None:
                 np.copyto(out, found, casting="same_kind")
         self._passes.settle()
-        self._function(len(pieces.cuts), self._tables, going, sound)
+        self._do(len(pieces.cuts), going)
         return bool(sound.all())
+
+    def _do(self, piece: int, going: Any) -> None:
+        """Do a piece for all members that are going, and note for which it was finite."""
+        tables = self._tables
+        self._function(
+            piece, tables.ctypes.data, tables.strides[0], going.ctypes.data,
+            self._sound.ctypes.data, len(tables),
+        )  # fmt: skip
 
     # -- where things lie ----------------------------------------------------------------------
 

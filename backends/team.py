@@ -1,8 +1,7 @@
 """A team of threads that we own, each of which runs the same compiled function on its part.
 
 One call of `Team.run` covers many training steps, so that waking the threads does not count;
-inside, they meet at the barrier. A threaded BLAS beside them would fight them for the
-processors: run under `one_blas_thread()`.
+inside, they meet at the barrier.
 """
 
 from __future__ import annotations
@@ -15,26 +14,14 @@ from typing import Any
 
 from gpubp.errors import InputError, shown, whole
 
-from .blas_threads import one_blas_thread, openmp_libraries
 from .processors import allowed, cores, here, place, shares
-from .spinning import compiled, fail, new_state, reset
+from .spinning import fail, new_state, reset
 
-__all__ = ["Team", "barrier", "cores", "one_blas_thread"]
-
-barrier: Any
-"""`barrier(state, count)` for compiled code: see `gpubp.backends.spinning.compiled`."""
-
+__all__ = ["Team", "cores"]
 
 _Function = Callable[..., Any]
 _Failed = Callable[[BaseException], None]
-_Job = tuple[_Function, tuple[Any, ...], _Failed, list[Any]]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "barrier":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    made = globals()[name] = compiled()
-    return made
+_Job = tuple[_Function, tuple[Any, ...], _Failed]
 
 
 class _Helper:
@@ -81,10 +68,8 @@ class _Helper:
                 return
 
     @staticmethod
-    def _work(f: _Function, args: tuple[Any, ...], failed: _Failed, openmp: list[Any]) -> None:
+    def _work(f: _Function, args: tuple[Any, ...], failed: _Failed) -> None:
         try:
-            for library in openmp:
-                library.set_num_threads(1)
             f(*args)
         except BaseException as error:
             failed(error)
@@ -125,18 +110,16 @@ class Team:
             )
         self.threads = int(threads)
         self.state = new_state()
-        """The state of this team's barrier, int64 `(32,)`: hand it to what `run` runs."""
+        """The state of this team's barrier, int64 `(48,)`: hand it to what `run` runs."""
         self._crews: dict[int, _Crew] = {}  # by process: a child must not wait for these threads
 
     def run(self, f: _Function, *args: Any) -> Any:
         """Call `f(0, *args)` here and `f(i, *args)` on each other thread; return what `f(0)` does.
 
-        `f` must let go of Python's lock if it meets the others at a barrier: compile it with
-        `nogil=True`. The first exception of any thread is raised once all have ended; those who
+        `f` must let go of Python's lock if it meets the others at a barrier, as a function of
+        `ctypes` does. The first exception of any thread is raised once all have ended; those who
         wait at the barrier of `state`, or come to it later, are told so by its False.
         """
-        if not getattr(f, "targetoptions", {"nogil": True}).get("nogil"):
-            raise InputError(f"{shown(f)} holds Python's lock; compile it with njit(nogil=True)")
         crew = self._crew()
         with crew.lock:
             self._settle(crew.helpers)  # only after two interrupts on the heels of each other
@@ -187,11 +170,10 @@ class Team:
         failed: _Failed,
         apart: list[set[int]],
     ) -> None:
-        openmp = openmp_libraries()
         while len(crew.helpers) < self.threads - 1:
             crew.helpers.append(_Helper())
         for number, helper in enumerate(crew.helpers, 1):
-            helper.job = f, (number, *args), failed, openmp
+            helper.job = f, (number, *args), failed
             if apart:
                 helper.settle(apart[number - 1])
             helper.wake()

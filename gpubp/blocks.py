@@ -44,6 +44,10 @@ class CompiledTrainer(Trainer):
     """Whether a part is somebody's own, and may compute otherwise from one epoch to the next."""
 
     @property
+    def multiplies(self) -> bool:
+        return bool(self.aside)
+
+    @property
     def told(self) -> dict[str, str]:
         return {"threads": str(self._whole.job.threads)}
 

@@ -182,7 +182,7 @@ class Fitting(Bound):
             self.history.reason = why
             trainer.bar = Bar(None if batches is None else epochs * batches, progress)
             try:
-                with compiling.limited(threads if trainer.path == "plain" else None):
+                with compiling.limited(threads if trainer.multiplies else None):
                     self._epochs(trainer, epochs, held_out, callbacks, run)
             finally:
                 trainer.bar.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +45,6 @@ class Compiled:
 
     def __init__(self, net: Bound, job: Job) -> None:
         self.job, self.frozen = job, net.frozen
-        self._title = f"{type(net.layer).__name__}, {job.rows} rows a step"
         self.key: tuple[Any, ...] | None = None
         self.sound = False
         """Whether a step was held against that of the plain path."""
@@ -82,20 +80,14 @@ class Compiled:
             self._bound = bound
         return self._steps
 
-    def known(self, net: Bound) -> bool:
-        """Whether machine code is there from an earlier time."""
-        job, compiler = self.job, net.be.compiler()
-        title, way = self._title, job.shuffled
-        return bool(compiler.known(self.program, net.members, job.threads, title, way))
-
     def over(self, net: Bound, arrays: dict[str, Any]) -> Any:
         """Return such steps over other arrays than those of the network."""
         memories, job = {**arrays, **self.recording.constants}, self.job
         compiler = net.be.compiler()
         if self.recording.passages:
             passes = Passages(net, self.recording.passages)
-            return compiler.Segmented(self.program, net.members, memories, passes, self._title)
-        return compiler.Steps(self.program, net.members, memories, job.threads, self._title)
+            return compiler.Segmented(self.program, net.members, memories, passes)
+        return compiler.Steps(self.program, net.members, memories, job.threads)
 
     @property
     def longest(self) -> int:
@@ -174,20 +166,5 @@ def _key(net: Bound, job: Job) -> tuple[Any, ...] | None:
 
 
 def flat(a: Any) -> Any:
-    """An array of examples as rows that compiled code may take: in one piece, and writeable.
-
-    Nobody writes to it; a read-only array has a type of its own in compiled code.
-    """
-    rows = np.ascontiguousarray(a.reshape(len(a), -1))
-    if rows.flags.writeable or not rows.size:
-        return rows
-    return _Unlocked(rows).array
-
-
-class _Unlocked:
-    """Another view of the memory of a read-only array, which stays alive with it."""
-
-    def __init__(self, locked: Any) -> None:
-        memory = (ctypes.c_char * locked.nbytes).from_address(locked.ctypes.data)
-        memory.kept = locked
-        self.array = np.frombuffer(memory, locked.dtype).reshape(locked.shape)
+    """An array of examples as rows in one piece."""
+    return np.ascontiguousarray(a.reshape(len(a), -1))

@@ -68,6 +68,11 @@ class Trainer:
     """How steps are computed, one of `gpubp.saved.PATHS`."""
 
     @property
+    def multiplies(self) -> bool:
+        """Whether products are made by the BLAS library that NumPy has."""
+        return True
+
+    @property
     def told(self) -> dict[str, str]:
         """What else the bits of a training depend on, by name."""
         return {}

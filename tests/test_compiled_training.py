@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 import gpubp
-from gpubp.backends import compiled
 from gpubp.check.tolerance import error, tolerance
 from gpubp.data import Rows, digits
 from tests.conftest import require
 
 pytestmark = pytest.mark.compiled
-require("numba")
-require("scipy")
+require("llvmlite")
+
+from gpubp.backends import compiled, native  # noqa: E402
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(14, 3)).astype(np.float32)
@@ -304,7 +304,9 @@ def test_a_compiled_checkpoint_says_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(mlp(), checkpoint=tmp_path, epochs=1)
-    monkeypatch.setattr(compiled, "unusable", lambda: "numba is missing; pip install 'gpubp[cpu]'")
+    monkeypatch.setattr(
+        native, "available", lambda: "llvmlite is missing; pip install 'gpubp[cpu]'"
+    )
     with pytest.raises(gpubp.DeviceError, match=r"in compiled steps: .*gpubp\[cpu\]"):
         mlp().fit(X, Y, **USUAL, epochs=2, checkpoint=tmp_path, resume=True)
 
@@ -337,7 +339,7 @@ def test_arrays_that_are_replaced_are_found(monkeypatch: pytest.MonkeyPatch) -> 
         each.load_state_dict(mlp().state_dict())
         fit(each, compile, epochs=2)
     assert same(net, other)
-    monkeypatch.setattr("gpubp.backends.modules._load", None)  # no step is compiled once more
+    monkeypatch.setattr("gpubp.backends.native._compiled", None)  # no step is compiled once more
     fit(net, epochs=1, optimizer=gpubp.Adam(0.5, beta1=0.8))
 
 
@@ -369,10 +371,10 @@ def test_what_a_loss_of_ones_own_holds_may_change() -> None:
                     compile=compile, callbacks=callbacks)  # fmt: skip
             loss.factor = 0.5
         found.append(net.state_dict())
-    require_numba_agreement(*found)
+    require_agreement(*found)
 
 
-def require_numba_agreement(one: Any, other: Any) -> None:
+def require_agreement(one: Any, other: Any) -> None:
     for path in one:
         np.testing.assert_allclose(one[path], other[path], rtol=1e-12, atol=1e-14)
 
@@ -453,7 +455,9 @@ def test_what_cannot_be_recorded_is_named() -> None:
 
 
 def test_what_a_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "unusable", lambda: "numba is missing; pip install 'gpubp[cpu]'")
+    monkeypatch.setattr(
+        native, "available", lambda: "llvmlite is missing; pip install 'gpubp[cpu]'"
+    )
     with pytest.raises(gpubp.DeviceError, match=r"compile=True: .*gpubp\[cpu\]"):
         fit(mlp())
 
@@ -486,7 +490,6 @@ def test_a_compiled_step_that_differs_is_not_used(
 
     monkeypatch.setattr(compiled.Steps, "run", spoiled)
     monkeypatch.setattr("gpubp.compiling.SECONDS", 0.0)
-    monkeypatch.setattr("gpubp.compiling.SECONDS_KNOWN", 0.0)
     net, other = mlp(), mlp()
     with pytest.warns(UserWarning, match=f"differs from that of the plain path: {told}"):
         history = net.fit(X, Y, **USUAL, epochs=2)

@@ -19,9 +19,9 @@ from tests.conftest import require
 README = Path(__file__).resolve().parent.parent / "README.md"
 SKIPPED = {"gpubp.backends.cuda", "gpubp.__main__"}  # needs a GPU; is a program
 
-NEED_NUMBA = {
-    f"gpubp.backends.{name}"
-    for name in ("modules", "numba_parts", "vector_math", "vector_parts", "segmented")
+_CODE = "barrier_code kernel_code loop_code math_code native_code product_code step_code tile_code"
+NEED_LLVM = {
+    f"gpubp.backends.{name}" for name in (*_CODE.split(), "compiled", "lanes", "segmented")
 }
 
 MODULES = ["gpubp"] + [
@@ -55,9 +55,8 @@ def test_the_modules_are_found() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_run(name: str) -> None:
-    if name in NEED_NUMBA:
-        require("numba")
-        require("scipy")
+    if name in NEED_LLVM:
+        require("llvmlite")
     module = importlib.import_module(name)
     assert (module.__doc__ or "").strip()
     printed = np.get_printoptions()

@@ -38,7 +38,7 @@ FLOORS: list[set[str]] = [
 ]  # fmt: skip
 CLI = len(FLOORS) - 1
 BACKENDS = 2  # the floor that gpubp.backends may see, and nothing above it
-LIBRARIES = {"numpy", "cupy", "numba", "scipy", "array_api_compat", "torch", "jax"}
+LIBRARIES = {"numpy", "cupy", "llvmlite", "scipy", "array_api_compat", "torch", "jax"}
 
 
 def modules() -> dict[str, Path]:

@@ -12,7 +12,6 @@ import pytest
 
 import gpubp
 from gpubp import explained, layers
-from gpubp.backends.numba_module import Module
 from gpubp.check.tolerance import error, tolerance
 from gpubp.passages import Passages
 from gpubp.program.c_program import unit
@@ -198,8 +197,6 @@ def test_what_cannot_do_such_calls_says_so() -> None:
     with pytest.raises(ValueError, match="not compiled"):
         unit(program, "step")
     with pytest.raises(ValueError, match="not compiled"):
-        Module(program, 0, 1)
-    with pytest.raises(ValueError, match="not compiled"):
         Replay(program, {})
     with pytest.raises(ValueError, match="2 threads"):
         build(compiled.recording.phases, "float64", 2)
@@ -217,8 +214,7 @@ def test_it_is_seen_in_what_a_step_comes_to() -> None:
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What it takes to compile, and a folder for machine code: all tests here share one program."""
-    require("numba")
-    require("scipy")
+    require("llvmlite")
     before = os.environ.get("GPUBP_CACHE")
     os.environ["GPUBP_CACHE"] = before or str(tmp_path_factory.mktemp("steps"))
     yield
@@ -253,6 +249,12 @@ def alike(one: gpubp.Network, other: gpubp.Network) -> None:
 @pytest.mark.compiled
 @pytest.mark.usefixtures("machine")
 class TestTraining:
+    def test_one_module_does_not_make_such_calls(self) -> None:
+        from gpubp.backends.step_code import Module
+
+        with pytest.raises(ValueError, match="not compiled"):
+            Module(Compiled(network(*WHERE["first"]), job()).program, 0, 1, 8)
+
     @pytest.mark.parametrize("members", [None, 3])
     @pytest.mark.parametrize("shuffle", [False, True])
     def test_it_is_that_of_the_plain_path(self, members: int | None, shuffle: bool) -> None:
@@ -260,13 +262,6 @@ class TestTraining:
         alike(one, other)
         assert one.history.path == "compiled"
         assert "layer '2' (Fragile): xp.cumulative_sum" in one.history.reason
-
-    def test_auto_knows_what_was_compiled_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gpubp.compiling.SECONDS_KNOWN", 0.0)
-        first, _ = trained(True)
-        again, _ = trained("auto")
-        assert again.history.path == first.history.path == "compiled"
-        assert np.array_equal(again.theta, first.theta)
 
     @pytest.mark.parametrize("calls", [3, 9])
     @pytest.mark.parametrize("mishap", [ValueError("a fuse has blown"), KeyboardInterrupt()])

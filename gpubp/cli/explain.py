@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +11,7 @@ from ..errors import InputError
 from ..explained import of_program, step_of
 from ..network import load
 from ..optimizers import OPTIMIZERS
+from ..program.c_program import unit
 from ..program.tensors import Untraceable
 
 _DESCRIPTION = """
@@ -32,7 +32,9 @@ def add_to(commands: Any) -> None:
         "--optimizer", default="adam", choices=sorted(OPTIMIZERS), help="that makes the update"
     )
     parser.add_argument("--threads", type=int, default=1, help="threads that share a step")
-    parser.add_argument("--text", action="store_true", help="print the generated source too")
+    parser.add_argument(
+        "--text", action="store_true", help="print the step of one thread as C++ too"
+    )
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     parser.set_defaults(run=run)
 
@@ -54,7 +56,5 @@ def run(options: argparse.Namespace) -> int:
     found = of_program(program, net, method)
     print(json.dumps(asdict(found)) if options.json else found)
     if options.text and not options.json:
-        printer = importlib.import_module("gpubp.backends.numba_module")
-        module = printer.Module(program, net.members or 0, options.threads)
-        print(module.text(True, options.model))
+        print(unit(step_of(net, net.loss, method, options.batch_size), "one_step").text)
     return 0

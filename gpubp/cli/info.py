@@ -13,7 +13,7 @@ from typing import Any
 from .. import __version__
 
 _LIBRARIES = (
-    "numpy", "array-api-compat", "safetensors", "tqdm", "threadpoolctl", "numba", "scipy",
+    "numpy", "array-api-compat", "safetensors", "tqdm", "threadpoolctl", "llvmlite",
     "pyarrow", "onnx", "onnxruntime", "scikit-learn", "cupy-cuda12x", "cupy-cuda13x", "torch",
 )  # fmt: skip
 _SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

@@ -26,7 +26,7 @@ from .calls import (
     Program,
     Scatter,
 )
-from .rows import NEUTRAL, Rows, dtype_of
+from .rows import JOINS, Rows, dtype_of
 
 _POISON = {"T": np.nan, "U": 0xDEADBEEF, "I": -(2**62), "bool": True}
 """What the arena holds before a step, by kind."""
@@ -133,7 +133,7 @@ class Replay:
             assert not isinstance(call, Guard | Barrier)
             own = self._part(call.out.size, thread) if shared else slice(0, call.out.size)
             parts = self._matrix(call.parts)[:, own]
-            self._view(call.out)[own] = NEUTRAL[call.op][1].reduce(parts, axis=0)
+            self._view(call.out)[own] = JOINS[call.op].reduce(parts, axis=0)
 
     # -- where things lie ----------------------------------------------------------------------
 

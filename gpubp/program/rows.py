@@ -25,11 +25,10 @@ from .kernels import (
     Operand,
     Store,
 )
+from .values import neutral
 
-NEUTRAL: dict[str, tuple[float, Any]] = {
-    "sum": (0.0, np.add), "max": (-np.inf, np.maximum), "min": (np.inf, np.minimum),
-}  # fmt: skip
-"""The number that a reduction begins with, and what it does; NaN stays NaN."""
+JOINS: dict[str, Any] = {"sum": np.add, "max": np.maximum, "min": np.minimum}
+"""What a reduction does; NaN stays NaN."""
 
 _DTYPES = {"U": np.uint32, "I": np.int64, "bool": np.bool_, "D": np.float64}
 
@@ -100,23 +99,23 @@ class Rows:
             self._stored(line, rows, cols)
         elif isinstance(line, Begin):
             dtype = dtype_of(line.kind, self._precision)
-            self._names[line.name] = np.asarray(NEUTRAL[line.op][0], dtype)
+            self._names[line.name] = np.asarray(neutral(line.op, line.kind), dtype)
             if rows:
                 self._of_row.add(line.name)
         elif isinstance(line, Clear):
-            self._arrays[line.array][: line.cols] = NEUTRAL[line.op][0]
+            self._arrays[line.array][: line.cols] = neutral(line.op, line.kind)
         elif isinstance(line, Join):
             each = self._spread(line.operand, rows, cols)
             axis = -1 if line.name in self._of_row else None
             self._join(line, each, axis)
         else:
             assert isinstance(line, JoinAt)
-            each, join = self._spread(line.operand, rows, cols), NEUTRAL[line.op][1]
+            each, join = self._spread(line.operand, rows, cols), JOINS[line.op]
             out = self._arrays[line.array][: each.shape[-1]]
             out[...] = join(out, join.reduce(each, axis=0))
 
     def _join(self, line: Join, each: Any, axis: int | None) -> None:
-        join, so_far = NEUTRAL[line.op][1], self._names[line.name]
+        join, so_far = JOINS[line.op], self._names[line.name]
         found = join.reduce(each, axis=axis, keepdims=axis is not None)
         self._names[line.name] = join(so_far, found)
 

@@ -36,6 +36,24 @@ CALLS = frozenset({"product", "gather", "scatter", "opaque", "part"})
 """What is no part of a kernel."""
 
 
+_RANGES = {
+    FLOAT: (-math.inf, math.inf), UNSIGNED: (0, 2**32 - 1), INTEGER: (-(2**63), 2**63 - 1),
+    BOOLEAN: (False, True),
+}  # fmt: skip
+
+
+def neutral(op: str, kind: str) -> float:
+    """The number that a `"sum"`, a `"max"` or a `"min"` of that kind begins with.
+
+    >>> neutral("max", FLOAT), neutral("min", UNSIGNED), neutral("sum", INTEGER)
+    (-inf, 4294967295, 0)
+    """
+    if op == "sum":
+        return 0
+    least, largest = _RANGES[kind]
+    return least if op == "max" else largest
+
+
 @dataclass(frozen=True)
 class Region:
     """A part of a named memory: `rows` rows of `cols` elements, `start` elements from its begin."""

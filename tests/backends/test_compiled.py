@@ -10,29 +10,21 @@ import pytest
 
 import gpubp
 from gpubp import seeds
-from gpubp.backends import compiled
-from gpubp.errors import DeviceError
 from gpubp.program.program import build
 from gpubp.recording import Shadow
 from tests.conftest import require
-from tests.program.recorded import recording
+
+require("llvmlite")
+
+from gpubp.backends import compiled  # noqa: E402
 
 ROWS, STEPS = 16, 4
-
-
-def test_without_numba_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "unusable", lambda: "numba is missing: install gpubp[cpu]")
-    recorded = recording("mlp")
-    with pytest.raises(DeviceError, match=r"gpubp\[cpu\]"):
-        compiled.Steps(build(recorded.phases, "float64"), None, {}, 1, "t")
 
 
 class Trained:
     """A small network, its arrays, and steps over 64 examples."""
 
     def __init__(self, members: int | None = None, threads: int = 1) -> None:
-        require("numba")
-        require("scipy")
         self.members, self.count = members or 1, 0
         layer = gpubp.Sequential(gpubp.Linear(3), gpubp.Activation("tanh"), gpubp.Linear(1))
         self.net = gpubp.Network(layer, inputs=2, dtype="float64", members=members)

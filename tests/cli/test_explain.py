@@ -24,7 +24,7 @@ def test_a_step_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     path = _saved(tmp_path)
     assert main(["explain", path, "--batch-size", "16", "--text"]) == 0
     out = capsys.readouterr().out
-    for wanted in ("16 x 5 x 8", "5 products", "arena", "def one_step(", "def run("):
+    for wanted in ("16 x 5 x 8", "5 products", "arena", "int one_step(", "gpubp::product("):
         assert wanted in out
 
 

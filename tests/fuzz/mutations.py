@@ -1,7 +1,8 @@
 """Faults planted in the planner, the generator and the barriers, for the fuzzer to find.
 
 Each changes a few words of one function. `case` is the number of a case of the suite that finds
-it, which is looked at first.
+it, which is looked at first. Faults of machine code are looked for in a process of their own
+(`python -m tests.fuzz.mutations NUMBER`), for it may write where it will.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from gpubp.backends import numba_module, numba_text
 from gpubp.program import arena, barriers, emit, plan, program, recorder
 from gpubp.recording import RecordedUpdates
+from tests.fuzz.check import CAN_COMPILE, Rejected, check, own_cache
+
+FEW = 60
+"""Cases that are looked at for each fault."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,16 @@ class Mutation:
     old: str
     new: str
     case: int = 0
+    compiled: bool = False
+
+    def cases(self) -> Iterable[int]:
+        """The numbers of the cases that are looked at, in their order."""
+        return [self.case, *(n for n in range(FEW) if n != self.case)]
+
+    def found(self) -> bool:
+        """Whether some case is wrong with this fault."""
+        with self.planted(), own_cache():
+            return any(_is_wrong(number, self.compiled) for number in self.cases())
 
     @contextmanager
     def planted(self) -> Iterator[None]:
@@ -100,28 +114,58 @@ MUTATIONS = [
     Mutation("a product needs only its own rows", barriers, "_of_product",
              "yield _access(call.b, ALL, False)",
              "yield _access(call.b, (call.b.rows, call.b.cols), False)", case=1),
-    Mutation("threads have one scratch", numba_module.Module, "_place",
-             "m + t * buffer.stride", "m", case=1),
-    Mutation("a thread begins at a wrong element", numba_module.Module, "_launch",
-             "[b * width for b in begins]", "begins", case=1),
-    Mutation("a thread ends too early", numba_module.Module, "_launch",
-             "[b - a for", "[b - a - (b == begins[-1]) for", case=1),
-    Mutation("a product begins at a wrong row", numba_module.Module, "_product",
-             "r if ta else r * lda", "r * lda if ta else r", case=1),
-    Mutation("a product begins at a wrong column", numba_module.Module, "_product",
-             "[r * n + c for", "[r * n for", case=10),
-    Mutation("the text does not ask the guard", numba_module.Module, "_printed",
-             "if flat_bool(table[{at}], 1)[0]:", "if True:", case=15),
-    Mutation("all steps draw the same random bits", numba_module.Module, "_run",
-             "np.uint32(step + i)", "np.uint32(step)"),
-    Mutation("all steps have the first one's rate", numba_module.Module, "_run",
-             "address(numbers[i, k])", "address(numbers[0, k])"),
-    Mutation("all members have the first one's memory", numba_module, "_filled",
-             "begin[m] + k * strides[m]", "begin[m]", case=6),
-    Mutation("all steps of a call have one batch", numba_module.Module, "_batch",
-             "(start + i) * rows", "start * rows"),
-    Mutation("threads draw the same random bits", numba_text._Kernel, "_line",
-             'row = "first + r" if self._shared else "r"', 'row = "r"', case=26),
-    Mutation("a part of the columns begins at the first", numba_text, "_index",
-             "[j + {offset}]", "[j]"),
 ]  # fmt: skip
+"""Of the planner, the generator and the barriers, which a replay finds."""
+
+
+def of_code() -> list[Mutation]:
+    """Of what writes machine code; needs llvmlite."""
+    from gpubp.backends import kernel_code, step_code
+
+    module, text, writer = step_code.Module, step_code._Text, kernel_code._Writer
+    planted = [
+        ("threads have one scratch", module, "_place", "m + t * buffer.stride", "m", 1),
+        ("a thread begins at a wrong element", module, "_of_launch",
+         "[b * width for b in begins]", "begins", 1),
+        ("a thread ends too early", module, "_part", "[b - a for", "[b - a - (b > a) for", 1),
+        ("a product begins at a wrong row", module, "_of_product",
+         "(1, lda) if ta else (lda, 1)", "(lda, 1) if ta else (1, lda)", 1),
+        ("a product begins at a wrong column", module, "_of_product",
+         "[r * n + c for", "[r * n for", 10),
+        ("the code does not ask the guard", step_code, "written",
+         'icmp_unsigned("==", truth, ir.IntType(8)(0))',
+         'icmp_unsigned("==", truth, ir.IntType(8)(9))', 15),
+        ("all steps draw the same random bits", text, "_run", '["step"] + i', '["step"] + 0', 0),
+        ("all steps have the first one's rate", text, "_member",
+         'given["numbers"] + number *', 'given["numbers"] + k *', 0),
+        ("all members have the first one's memory", text, "_fill_bases",
+         "begin + k * stride", "begin", 6),
+        ("all steps of a call have one batch", text, "_batch",
+         '(given["start"] + i) * rows', 'given["start"] * rows', 0),
+        ("threads draw the same random bits", writer, "_counted",
+         'row + self._first if self._shared == "rows" else row', "row", 26),
+        ("a part of the columns begins at the first", writer, "_place",
+         "place + offset +", "place +", 0),
+        ("lanes that are not there are added", writer, "_turn",
+         "if at.mask is not None", "if False", 0),
+        ("half of the lanes are added twice", writer, "_reduced",
+         "for low in (0, half)", "for low in (0, 0)", 0),
+        ("a sum over rows forgets what it was", writer, "_put_sums",
+         "self._store(array, ROW, 0, value, at)", "pass", 0),
+    ]  # fmt: skip
+    return [Mutation(*each, compiled=True) for each in planted]
+
+
+def _is_wrong(number: int, compiled: bool) -> bool:
+    try:
+        check(0, number, compiled)
+    except Rejected:
+        return False
+    except Exception:  # numbers that differ, or a program that cannot run
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    assert CAN_COMPILE, "machine code needs llvmlite"
+    sys.exit(1 if of_code()[int(sys.argv[1])].found() else 0)

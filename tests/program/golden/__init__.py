@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gpubp.backends.numba_module import Module
+from gpubp.program.c_program import unit
 from gpubp.program.program import build
 from tests.program.recorded import NETWORKS, recording
 
@@ -23,5 +23,5 @@ def texts() -> dict[str, str]:
             f"{value}\n" for phase in recorded.phases for value in phase.graph.values
         )
         program = build(recorded.phases, recorded.precision, 1)
-        found[f"{name}.step.txt"] = Module(program, 0, 1).text(True, name)
+        found[f"{name}.step.txt"] = unit(program, name).text
     return found

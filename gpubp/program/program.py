@@ -51,9 +51,6 @@ def build(phases: Sequence[Phase], precision: str, threads: int = 1) -> Program:
 LEAST_ROWS = 8
 """Rows for each thread, below which one does all of them."""
 
-LEAST_COLS, LARGE = 64, 1 << 20
-"""Columns for each thread, and multiplications, from which on a product is shared by columns."""
-
 LEAST_TOTAL = 512
 """Elements of a sum of parts, below which one thread adds them."""
 
@@ -179,12 +176,7 @@ class _Builder:
         return Scatter(replace(out, rows=n, cols=d), index, rows)
 
     def _share_of(self, value: Value) -> str:
-        """How threads share a product.
-
-        By rows, so that the rows of a batch stay with their thread; large ones by columns, for
-        BLAS is quicker with many rows and few columns than the other way about: 99 against 80
-        GFLOP/s for (256, 256) times the transpose of (256, 256) in two parts.
-        """
+        """How threads share a product: by rows, so that those of a batch stay with their thread."""
         rows, cols = value.rows or 1, value.cols or 1
         if self._threads == 1 or value.op != "product":
             return ""
@@ -192,8 +184,6 @@ class _Builder:
         summed = value.attr == (True, False) and inner >= LEAST_ROWS * self._threads
         if summed and value.size <= MOST_PARTS:
             return "inner"
-        if cols >= LEAST_COLS * self._threads and rows * cols * inner >= LARGE:
-            return "cols"
         if rows >= LEAST_ROWS * self._threads:
             return "rows"
         return "cols" if cols >= LEAST_ROWS * self._threads else ""

@@ -18,11 +18,11 @@ if TYPE_CHECKING:  # a training on the plain path does without them
     from .blocks import CompiledTrainer
     from .programs import Compiled
 
-SECONDS = 10.0
-"""What a training must take on the plain path, as it is estimated, before steps are compiled."""
+SECONDS = 3.0
+"""What a training must take on the plain path, as it is estimated, before steps are compiled.
 
-SECONDS_KNOWN = 1.0
-"""The same where the machine code is there from an earlier time."""
+Machine code takes about a second to make, and a step of it half the time or less.
+"""
 
 _STEP, _FLOPS = 1e-4, 2e10  # seconds of a small step, and what a core does in one
 _SHARE = 1e7  # floating-point operations in a step for each thread: a few barriers are short then
@@ -51,10 +51,9 @@ def trainer(
 
     With `compile="auto"` steps are compiled where that can be done and pays, by an estimate that
     is the same in every run: the seconds of the plain path, at 100 microseconds a step and 20
-    billion floating-point operations a second, are to be more than `SECONDS`, or `SECONDS_KNOWN`
-    where the machine code is there already. With True they are, or it is said why not: `InputError`
-    for what cannot be compiled, `DeviceError` for a machine that cannot. A training that is
-    `going_on` from a checkpoint stays as it was.
+    billion floating-point operations a second, are to be more than `SECONDS`. With True they are,
+    or it is said why not: `InputError` for what cannot be compiled, `DeviceError` for a machine
+    that cannot. A training that is `going_on` from a checkpoint stays as it was.
     """
     if compile is False:
         return plain, "compile=False was given"
@@ -98,7 +97,7 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
     seconds = 0.0
     if epochs is not None:
         seconds = epochs * plain.batches * (_STEP + flops / _FLOPS)
-        if seconds < SECONDS_KNOWN:
+        if seconds < SECONDS:
             raise _NotWorthIt("it is short: compile=True (--compile on) compiles it")
     compiler = net.be.compiler()
     from .blocks import CompiledTrainer
@@ -127,10 +126,6 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
             _hold(net, each, data)
         made.prepare(several[0], several[1] if rest else None)
 
-    several = [steps(size) for size in (rows, rest) if size]
-    if epochs is not None and seconds < SECONDS and not all(s.known(net) for s in several):
-        raise _NotWorthIt("it is short, and was not compiled before: compile=True "
-                          "(--compile on) compiles it")  # fmt: skip
     choose()
     made.choose = choose
     made.own_parts = own_parts(net, plain.loss, plain.optimizer)

@@ -19,8 +19,8 @@ class NumberTable:
 
     A call for each update takes microseconds, which is as long as a small step. Where the rate is
     constant and the optimizer's `numbers(t, lr)` can take many t at once they are made together:
-    whether it can is found out by doing both. The bits of an update's numbers do not depend on
-    which others they are asked for with.
+    whether it can is found out by doing both, for somebody's own formula each time. The bits of an
+    update's numbers do not depend on which others they are asked for with.
 
     >>> import gpubp
     >>> net = gpubp.Network(gpubp.Linear(1), inputs=1)
@@ -36,11 +36,12 @@ class NumberTable:
             _LOOKED_AT
         )
         """Whether many updates are asked for at once."""
+        self._own = not type(optimizer.inner).__module__.startswith("gpubp.")
 
     def of(self, first: int, count: int) -> Any:
         """Return those of updates `first`, `first + 1`, ..., counted from 1."""
         t = np.arange(first, first + count)
-        if self.together and count and self._agrees(t[[0, -1]]):
+        if self.together and count and (not self._own or self._agrees(t[[0, -1]])):
             return self._at_once(t)
         return self._one_by_one(t)
 

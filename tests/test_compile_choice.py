@@ -1,4 +1,4 @@
-"""What is said of compiled steps where nothing is compiled: on a machine without numba, too."""
+"""What is said of compiled steps where nothing is compiled: on a machine without llvmlite, too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gpubp
-from gpubp.backends import products
+from gpubp.backends import native
 from gpubp.backends.cpu import CpuBackend
 from gpubp.backends.standard import StandardBackend
 from gpubp.cli import main
@@ -24,30 +24,30 @@ X, Y = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) % 2
 
 
 @pytest.fixture
-def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(sys.modules, "numba", None)  # an import of it fails
-    products.available.cache_clear()
+def without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(sys.modules, "llvmlite.binding", None)  # an import of it fails
+    native.available.cache_clear()
     yield
-    products.available.cache_clear()
+    native.available.cache_clear()
 
 
 def mlp() -> gpubp.Network:
     return gpubp.Network(gpubp.MLP([4], 2), inputs=3)
 
 
-def test_without_numba_what_was_asked_for_is_refused_and_how_to_get_it_said(
-    without_numba: None,
+def test_without_llvmlite_what_was_asked_for_is_refused_and_how_to_get_it_said(
+    without_llvmlite: None,
 ) -> None:
     net = mlp()
-    with pytest.raises(gpubp.DeviceError, match=r"compile=True: numba .*gpubp\[cpu\]"):
+    with pytest.raises(gpubp.DeviceError, match=r"compile=True: llvmlite .*gpubp\[cpu\]"):
         net.fit(X, Y, compile=True)
     assert (net.updates, len(net.history)) == (0, 0)
 
 
-def test_without_numba_a_long_training_stays_plain_and_the_log_says_why(
-    without_numba: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_without_llvmlite_a_long_training_stays_plain_and_the_log_says_why(
+    without_llvmlite: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gpubp.compiling.SECONDS_KNOWN", 0.0)
+    monkeypatch.setattr("gpubp.compiling.SECONDS", 0.0)
     with caplog.at_level(logging.INFO, "gpubp"):
         history = mlp().fit(X, Y, epochs=2)
     assert history.path == "plain"
@@ -132,7 +132,7 @@ def test_the_command_line_says_which_path_it_took(capsys: pytest.CaptureFixture[
 
 
 def test_the_command_line_refuses_what_cannot_be(
-    without_numba: None, capsys: pytest.CaptureFixture[str]
+    without_llvmlite: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "digits", "--epochs", "1", "--compile", "on"]) == 1
     assert "gpubp[cpu]" in capsys.readouterr().err

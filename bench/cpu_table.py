@@ -55,7 +55,7 @@ def markdown(result: dict[str, Any]) -> str:
     run = largest(result)
     versions = ", ".join(
         f"{name} {version}" for name, version in run["versions"].items()
-        if name in ("numpy", "scipy", "numba", "jax", "torch", "scikit-learn")
+        if name in ("numpy", "llvmlite", "jax", "torch", "scikit-learn")
     )  # fmt: skip
     text = [
         f"Training steps a second on {run['cpu']} ({run['cores']} cores), float32, medians of "

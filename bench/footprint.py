@@ -29,8 +29,7 @@ from .report import environment, write
 IMPORTS = {
     "numpy": "import numpy",
     "gpubp": "import gpubp",
-    "gpubp, and what it compiles with": "import gpubp, numba, scipy.linalg.cython_blas",
-    "numba": "import numba",
+    "gpubp, and what it compiles with": "import gpubp, llvmlite.binding, llvmlite.ir",
     "scikit-learn": "import sklearn.neural_network",
     "jax": "import jax",
     "torch": "import torch",
@@ -112,7 +111,7 @@ def memory(names: list[str], count: int) -> dict[str, dict[str, float]]:
 def _trained(name: str, load: str, steps: int, count: int, caches: str) -> dict[str, float] | None:
     """Train in a process of its own; None where the contender cannot run."""
     folders = {
-        "GPUBP_CACHE": "gpubp", "NUMBA_CACHE_DIR": "numba", "TORCHINDUCTOR_CACHE_DIR": "torch",
+        "GPUBP_CACHE": "gpubp", "TORCHINDUCTOR_CACHE_DIR": "torch",
         "JAX_COMPILATION_CACHE_DIR": "jax",
     }  # fmt: skip
     more = {variable: os.path.join(caches, folder) for variable, folder in folders.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _LIBRARIES = (
-    "gpubp", "numpy", "scipy", "numba", "llvmlite", "torch", "jax", "jaxlib", "scikit-learn",
+    "gpubp", "numpy", "scipy", "llvmlite", "torch", "jax", "jaxlib", "scikit-learn",
     "cupy-cuda12x", "cupy-cuda13x",
 )  # fmt: skip
 _VARIABLES = ("OPENBLAS", "OMP_", "MKL_", "XLA_", "NUMBA_", "JAX_", "TORCH", "NPROC", "GPUBP_")

@@ -3,9 +3,10 @@
     python -m bench.profile [--only W1,W3] [--threads 2] [--seconds 2] [--calls] [--out FILE]
 
 Each call is timed inside the compiled step, by the processor's own counter, on every thread. The
-floor of a workload is what its products would take at the best rate of products that this run
-finds on this machine, on as many threads; the share says how much of the step that is. With
-`--calls` each call is listed.
+floor of a workload is what its products would take at the best rate of products that is found on
+this machine just before and just after, on as many threads; the share says how much of the step
+that is. `--threads` is the most: as in training, small steps are for one. With `--calls` each call
+is listed.
 """
 
 from __future__ import annotations
@@ -52,14 +53,12 @@ def _measure(arguments: argparse.Namespace) -> None:
     _threads.confine(arguments.threads)
     from .workloads import WORKLOADS
 
-    rate = best_rate(arguments.threads)
-    print(f"products: {rate / 1e9:.1f} GFLOP/s on {arguments.threads} threads at the best")
     found = {}
     for name in arguments.only.split(","):
-        found[name] = row = profiled(WORKLOADS[name], arguments.threads, arguments.seconds, rate)
+        found[name] = row = profiled(WORKLOADS[name], arguments.threads, arguments.seconds)
         print("\n".join(lines(name, row, arguments.calls)), flush=True)
-    result = {"benchmark": "profile", "threads": arguments.threads, "best_flops": rate,
-              **environment(), "results": found}  # fmt: skip
+    about = {"benchmark": "profile", "threads": arguments.threads}
+    result = {**about, **environment(), "results": found}
     Path(arguments.measure).write_text(json.dumps(result))
 
 
@@ -89,10 +88,11 @@ def best_rate(threads: int) -> float:
     return best
 
 
-def profiled(load: Any, threads: int, seconds: float, rate: float) -> dict[str, Any]:
+def profiled(load: Any, cores: int, seconds: float) -> dict[str, Any]:
     """Return what a step of a workload takes, and what of it each kind of call does."""
     import numpy as np
 
+    from gpubp.compiling import sharing
     from gpubp.number_table import NumberTable
     from gpubp.program.calls import Product
     from gpubp.programs import Compiled, Job, arrays_of, keys_of
@@ -104,6 +104,8 @@ def profiled(load: Any, threads: int, seconds: float, rate: float) -> dict[str, 
     net, (loss, method) = network(data), loss_and_optimizer(data)
     x, t = data.x.reshape(-1, data.x.shape[-1]), data.y.reshape(len(data.x) * load.batch, -1)
     members = load.members or 1
+    threads = sharing(net, load.batch, None, cores)
+    rate = best_rate(threads)
     target = t.shape[1], "int64" if t.dtype == np.int64 else "T"
     made = Compiled(net, Job(loss, method, load.batch, target, False, threads, False))
     memories = {**arrays_of(net, method), **made.recording.constants}
@@ -122,12 +124,14 @@ def profiled(load: Any, threads: int, seconds: float, rate: float) -> dict[str, 
         epoch()
         epochs += 1
     taken, count = time.perf_counter() - began, epochs * load.batches
+    rate = max(rate, best_rate(threads))
     ticks, outside = steps.ticks - before, steps.between - between
     second = (ticks.sum(axis=1) + outside).mean() / taken  # in ticks
     each = ticks / second / count
     flops = members * sum(c.flops for c in made.program.calls if isinstance(c, Product))
     return {
-        "says": load.says, "microseconds": 1e6 * taken / count, "floor": 1e6 * flops / rate,
+        "says": load.says, "threads": threads, "best_flops": rate,
+        "microseconds": 1e6 * taken / count, "floor": 1e6 * flops / rate,
         "between_steps": (1e6 * outside / second / count).tolist(),
         "calls": [
             {**_named(call), "microseconds": (1e6 * each[:, i]).tolist()}
@@ -154,7 +158,8 @@ def _named(call: Any) -> dict[str, Any]:
 def lines(name: str, row: dict[str, Any], calls: bool = False) -> list[str]:
     """Return what to print of one workload: shares of the first thread's time."""
     whole = row["microseconds"]
-    said = [f"\n{name}: {row['says']}",
+    said = [f"\n{name}: {row['says']}; {row['threads']} threads, products at "
+            f"{row['best_flops'] / 1e9:.0f} GFLOP/s at the best",
             f"  {whole:.1f} us a step; its products alone would take {row['floor']:.1f} at the "
             f"best rate, {100 * row['floor'] / whole:.0f} %"]  # fmt: skip
     kinds: dict[str, list[float]] = {}

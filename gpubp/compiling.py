@@ -80,6 +80,25 @@ def trainer(
         return plain, str(reason)
 
 
+def sharing(net: Bound, rows: int, threads: int | None, cores: int) -> int:
+    """Return how many threads share steps of so many rows; None: as many as gain by it.
+
+    Not more than cores, which would wait for one another, awake.
+
+    >>> import gpubp
+    >>> sharing(gpubp.Network(gpubp.Linear(1), inputs=1), rows=32, threads=None, cores=8)
+    1
+    """
+    if threads is None:
+        threads = max(1, int(_flops(net, rows) / _SHARE))
+    return min(threads, cores, net.members or threads)
+
+
+def _flops(net: Bound, rows: int) -> float:
+    """About how many floating-point operations a step of so many rows has."""
+    return 6.0 * net.n_parameters * rows * (net.members or 1)
+
+
 class _NotWorthIt(Exception):  # noqa: N818 - no mishap
     """Compiling would take longer than it saves."""
 
@@ -93,10 +112,9 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
     if reason := _refusal(plain):
         raise _Refused(reason)
     rows, rest = plain.batch_size, data.n % plain.batch_size
-    flops = 6.0 * net.n_parameters * rows * (net.members or 1)
     seconds = 0.0
     if epochs is not None:
-        seconds = epochs * plain.batches * (_STEP + flops / _FLOPS)
+        seconds = epochs * plain.batches * (_STEP + _flops(net, rows) / _FLOPS)
         if seconds < SECONDS:
             raise _NotWorthIt("it is short: compile=True (--compile on) compiles it")
     compiler = net.be.compiler()
@@ -104,10 +122,7 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
     from .program.tensors import Untraceable
     from .programs import Job, compiled, own_parts
 
-    if threads is None:
-        threads = min(compiler.cores(), max(1, int(flops / _SHARE)))
-    # more threads than cores would wait for one another, awake
-    threads = min(threads, compiler.cores(), net.members or threads)
+    threads = sharing(net, rows, threads, compiler.cores())
     made = CompiledTrainer(net, data, plain.loss, plain.optimizer, plain.batch_size,
                            plain.shuffle_seed)  # fmt: skip
     target = int(data.t.shape[1]), "int64" if data.t.dtype == np.int64 else "T"

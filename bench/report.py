@@ -36,7 +36,11 @@ def environment() -> dict[str, Any]:
         "versions": {name: v for name in _LIBRARIES if (v := _version(name))},
         "threadpools": blas,
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
+        "variables": {
+            k: v
+            for k, v in sorted(os.environ.items())
+            if k.startswith(_VARIABLES) and os.sep not in v  # a folder tells of the machine's owner
+        },
     }
 
 

@@ -179,7 +179,7 @@ WRONG: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "random numbers of its own": (
         "run.bits((x.shape[-2], self.n_out)) >= 2**31",
         "__import__('numpy').random.default_rng().random((x.shape[-2], self.n_out)) > 0.5",
-        ("rule 5 (random numbers only from run.bits)", "two forward passes of one step differ"),
+        ("rule 5 (random numbers only from run.bits)", "forward passes of one step differ"),
     ),
     "a constant of float64": (
         "x.dtype) * 2.0", "x.dtype) * __import__('numpy').float64(2.0)",

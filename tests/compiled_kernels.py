@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from gpubp.program.c_expressions import NAMES
+from gpubp.program.values import FUNCTIONS
+
 from .compiled_arrays import here, ndarray
 
 Text = tuple[str, str, str, str, bool, str]
@@ -85,13 +88,23 @@ def _parameters(text: str) -> list[tuple[str, str]]:
     return [(dtype, name) for dtype, name in pairs]
 
 
-_HEAD = """#include <cmath>
-#include <cstring>
-static inline float __int_as_float(int bits) {  // one of CUDA's own
-  float x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
-}"""
+def _overloads(name: str) -> str:
+    """A function of the device for floats and one for doubles, as `<cmath>` has them."""
+    if name == "isfinite":
+        returns, called = ("bool", "bool"), ("isfinite", "isfinite")
+    else:
+        returns, called = ("float", "double"), (f"{name}f", name)
+    return "\n".join(
+        f"static inline {kind} {name}({real} x) {{ return __builtin_{function}(x); }}"
+        for kind, real, function in zip(returns, ("float", "double"), called, strict=True)
+    )
+
+
+# No header: to read <cmath> takes g++ longer than to compile a kernel.
+_HEAD = f"""namespace device {{
+{chr(10).join(map(_overloads, (NAMES["cuda"][name] for name in (*FUNCTIONS, "isfinite"))))}
+static inline float __int_as_float(int bits) {{ return __builtin_bit_cast(float, bits); }}
+}}"""
 
 _counter = itertools.count()
 _compiled: dict[Text, Any] = {}
@@ -117,7 +130,7 @@ def compile_all(texts: Iterable[Text]) -> None:
     parts = [_source(text, f"k{i}") for i, text in enumerate(new)]
     stem.with_suffix(".cpp").write_text("\n".join([_HEAD, *parts]))
     # A bare literal in a float32 kernel is a double: -Wdouble-promotion refuses it.
-    command = ["g++", "-O1", "-ffp-contract=off", "-Werror=double-promotion", "-shared", "-fPIC"]
+    command = ["g++", "-O0", "-ffp-contract=off", "-Werror=double-promotion", "-shared", "-fPIC"]
     files = ["-o", str(stem.with_suffix(".so")), str(stem.with_suffix(".cpp"))]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -135,7 +148,7 @@ def _source(text: Text, name: str) -> str:
         f"*({_C_NAMES[dtype]}*)(p[{k}] + at[{k}]);"
         for k, (dtype, parameter) in enumerate([*ins, *outs])
     ]
-    return f"""namespace n_{name} {{ using namespace std; {preamble}
+    return f"""namespace n_{name} {{ using namespace device; {preamble}
 extern "C" void {name}(int nd, const long long* shape, long long n, char** p, const long long* s) {{
   for (long long i = 0; i < n; ++i) {{
     long long rest = i, at[{n}] = {{0}};

@@ -19,10 +19,19 @@ def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return code, "\n".join(lines), found
 
 
-def test_digits_goes_through_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    code, text, found = checked(capsys, "digits")
+@pytest.fixture
+def no_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check the network of digits alone: the parts have tests of their own."""
+    for part in PARTS:
+        monkeypatch.setitem(PARTS, part, lambda device: iter(()))
+
+
+def test_all_there_is_passes_here(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, found = checked(capsys)
     assert code == 0
     assert found["ok"]
+    assert all(row["multiple"] <= 1 for row in found["rows"])
+    assert {row["backend"] for row in found["rows"]} >= {"finite differences"}
     assert {row["group"] for row in found["rows"]} == {"digits", *PARTS}
     shown = {(row["group"], row["backend"], row["dtype"]) for row in found["rows"]}
     lines = [line for line in text.splitlines() if line.startswith(("digits", *PARTS))]
@@ -36,11 +45,10 @@ def test_verbose_shows_every_comparison(capsys: pytest.CaptureFixture[str]) -> N
     assert len(text.splitlines()) >= len(found["rows"]) + 2
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_part_alone(part: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, found = checked(capsys, part)
+def test_a_part_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, found = checked(capsys, "activations")
     assert code == 0
-    assert {row["group"] for row in found["rows"]} == {part}
+    assert {row["group"] for row in found["rows"]} == {"activations"}
 
 
 def test_one_device_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,18 +56,31 @@ def test_one_device_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["backend"] for row in found["rows"]} == {"cpu"}
 
 
-def test_an_activation_that_the_network_does_not_use_is_checked_too(
+def test_a_wrong_pullback_is_named_and_exits_with_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = Activation(ACTIVATIONS["mish"].f, lambda xp, delta, z: delta * 0.5)
     monkeypatch.setitem(ACTIVATIONS, "mish", wrong)
-    code, text, found = checked(capsys)
+    code, text, found = checked(capsys, "activations")
     assert code == 1
     assert not found["ok"]
     assert "mish: gradient of input" in text
     assert "DISAGREES: at [" in text
     wrong_rows = {row["what"].partition(":")[0] for row in found["rows"] if not row["ok"]}
     assert wrong_rows == {"mish"}
+
+
+@pytest.mark.usefixtures("no_parts")
+def test_the_network_of_digits_is_checked_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An activation that is wrong there shows in the network that uses it."""
+    wrong = Activation(ACTIVATIONS["relu"].f, lambda xp, delta, a: delta, kinks=(0.0,))
+    monkeypatch.setitem(ACTIVATIONS, "relu", wrong)
+    code, text, found = checked(capsys, "digits")
+    assert code == 1
+    assert "DISAGREES" in text
+    assert {row["group"] for row in found["rows"]} == {"digits"}
 
 
 def test_something_that_is_neither_part_nor_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,8 @@ class Steps:
         self._memories[WORK] = aligned((threads, work), np.uint8)
         self._memories[BOOK] = aligned((threads, 2 + len(program.calls)), np.int64)
         self._tables = self._made_tables()
-        self._known = {name: _number(a) for name, a in self._tables.items()}
+        known = self._tables | {"meeting": self._team.state}
+        self._known = dict.fromkeys(FIELDS, 0) | {name: _number(a) for name, a in known.items()}
         self._functions: dict[bool, Any] = {}
         self._stages: dict[str, Any] = {}
 
@@ -117,10 +118,9 @@ class Steps:
         data = {"x": x, "t": t} | ({} if w is None else {"w": w})
         function = self._function(order is not None)
         given: dict[str, Any] = {
-            **self._known, "meeting": self._team.state, "rows": rows, "start": start,
-            "count": count, "step": step, "numbers": np.ascontiguousarray(numbers),
-            "numbers_bytes": 8 * numbers.shape[-1], "keys": keys, "going": going,
-            "stop_at_once": stop_at_once, "losses": losses, "bad": bad,
+            "rows": rows, "start": start, "count": count, "step": step, "keys": keys,
+            "numbers": np.ascontiguousarray(numbers), "numbers_bytes": 8 * numbers.shape[-1],
+            "going": going, "stop_at_once": stop_at_once, "losses": losses, "bad": bad,
         }  # fmt: skip
         if order is not None:
             given["order"] = np.ascontiguousarray(order, np.int64)
@@ -128,7 +128,8 @@ class Steps:
             given |= {name: array, f"{name}_bytes": array.strides[0]}
             if order is not None:
                 given[f"stage_{name}"] = self._stage(name, array, rows)
-        fields = np.asarray([_number(given.get(name, 0)) for name in FIELDS], np.int64)
+        numbered = self._known | {name: _number(value) for name, value in given.items()}
+        fields = np.asarray([*numbered.values()], np.int64)
         self._team.run(function, fields.ctypes.data)
         going[bad > 0] = False
         return losses, bad

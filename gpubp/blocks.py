@@ -14,7 +14,7 @@ from .program.halted import Halted
 from .programs import Compiled, flat, keys_of
 from .training import Position, Trainer
 
-SECONDS = 0.02
+SECONDS = 0.1
 """What a block should take: short for one who presses Ctrl-C, long beside the call itself."""
 
 _FIRST = 8
@@ -76,7 +76,8 @@ class CompiledTrainer(Trainer):
         self._x, self._t, self._keys = flat(self.data.x), flat(self.data.t), keys_of(net)
         self._begin(position)
         self._set_order(number)
-        self._weighed = self._batch_weights()
+        if self._weighed is None or self._weights is not None:
+            self._weighed = self._batch_weights()
         resting = np.atleast_1d(net.steps.halted & ~net.steps.lost)
         while self.next < self.batches:
             count = self._ahead()

@@ -7,6 +7,7 @@ depend neither on the device nor on what else the network holds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -60,5 +61,9 @@ def shuffler(seed: int, epoch: int) -> Any:
 
 def keys(seeds: Sequence[int], lead: Shape) -> Any:
     """Return the key of each member's random bits, uint32 `(..., 1, 1)`."""
-    words = [np.random.SeedSequence(seed).generate_state(1)[0] for seed in seeds]
-    return np.asarray(words, dtype=np.uint32).reshape((*lead, 1, 1))
+    return np.asarray([_word(seed) for seed in seeds], dtype=np.uint32).reshape((*lead, 1, 1))
+
+
+@lru_cache(maxsize=4096)
+def _word(seed: int) -> int:
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])

@@ -44,8 +44,8 @@ class Steps:
         self._memories[WORK] = aligned((threads, work), np.uint8)
         self._memories[BOOK] = aligned((threads, 2 + len(program.calls)), np.int64)
         self._tables = self._made_tables()
-        known = self._tables | {"meeting": self._team.state}
-        self._known = dict.fromkeys(FIELDS, 0) | {name: _number(a) for name, a in known.items()}
+        known = {name: _number(a) for name, a in self._tables.items()}
+        self._known = dict.fromkeys(FIELDS, 0) | known
         self._functions: dict[bool, Any] = {}
         self._stages: dict[str, Any] = {}
 
@@ -118,9 +118,10 @@ class Steps:
         data = {"x": x, "t": t} | ({} if w is None else {"w": w})
         function = self._function(order is not None)
         given: dict[str, Any] = {
-            "rows": rows, "start": start, "count": count, "step": step, "keys": keys,
-            "numbers": np.ascontiguousarray(numbers), "numbers_bytes": 8 * numbers.shape[-1],
-            "going": going, "stop_at_once": stop_at_once, "losses": losses, "bad": bad,
+            "meeting": self._team.state, "rows": rows, "start": start, "count": count,
+            "step": step, "numbers": np.ascontiguousarray(numbers),
+            "numbers_bytes": 8 * numbers.shape[-1], "keys": keys, "going": going,
+            "stop_at_once": stop_at_once, "losses": losses, "bad": bad,
         }  # fmt: skip
         if order is not None:
             given["order"] = np.ascontiguousarray(order, np.int64)

@@ -11,12 +11,13 @@ from ..errors import InputError
 from .arguments import constant, one_for_each, several, smoothing
 from .base import Loss
 
-# log softmax(z) = (z - m) - log_sum, with m the largest of a row and log_sum the logarithm of the
-# sum of exp(z - m). Adding m to log_sum first would lose its digits where m is large.
+# softmax(z) = exp(z - m) / total, with m the largest of a row and total the sum of exp(z - m), and
+# log softmax(z) = (z - m) - log(total). Adding m to the logarithm first would lose its digits where
+# m is large.
 
 
-def softmax(xp: Any, z: Array, m: Array, log_sum: Array) -> Array:
-    return xp.exp(z - m - log_sum)
+def softmax(xp: Any, z: Array, m: Array, total: Array) -> Array:
+    return xp.exp(z - m) / total
 
 
 def label_terms(xp: Any, z: Array, m: Array, log_sum: Array, t: Array, j: Array) -> Array:
@@ -24,9 +25,9 @@ def label_terms(xp: Any, z: Array, m: Array, log_sum: Array, t: Array, j: Array)
 
 
 def label_delta(
-    xp: Any, z: Array, m: Array, log_sum: Array, t: Array, j: Array, share: Any
+    xp: Any, z: Array, m: Array, total: Array, t: Array, j: Array, share: Any
 ) -> Array:
-    return (softmax(xp, z, m, log_sum) - xp.astype(j == t, z.dtype)) * share
+    return (softmax(xp, z, m, total) - xp.astype(j == t, z.dtype)) * share
 
 
 def soft_terms(xp: Any, z: Array, m: Array, log_sum: Array, t: Array) -> Array:
@@ -34,9 +35,9 @@ def soft_terms(xp: Any, z: Array, m: Array, log_sum: Array, t: Array) -> Array:
 
 
 def soft_delta(
-    xp: Any, z: Array, m: Array, log_sum: Array, t: Array, mass: Array, share: Any
+    xp: Any, z: Array, m: Array, total: Array, t: Array, mass: Array, share: Any
 ) -> Array:
-    return (mass * softmax(xp, z, m, log_sum) - t) * share
+    return (mass * softmax(xp, z, m, total) - t) * share
 
 
 def shifted_exp(xp: Any, z: Array, m: Array) -> Array:
@@ -77,7 +78,7 @@ class Softmax(Loss):
 
 def row_statistics(be: Backend, z: Array) -> tuple[Array, Array]:
     m = be.xp.max(z, axis=-1, keepdims=True)
-    return m, be.xp.log(be.xp.sum(be.map(shifted_exp, z, m), axis=-1, keepdims=True))
+    return m, be.xp.sum(be.map(shifted_exp, z, m), axis=-1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -131,17 +132,18 @@ class CrossEntropy(Softmax):
 
     def _terms(self, be: Backend, z: Array, t: Array, share: Any) -> tuple[Array, Array]:
         xp = be.xp
-        m, log_sum = row_statistics(be, z)
+        m, total = row_statistics(be, z)
+        log_sum = xp.log(total)
         plain = self.class_weight is None and self.label_smoothing == 0.0
         if plain and inputs.is_labels(be, t):
             j = be.arange(z.shape[-1], "int64")
             terms = be.map(label_terms, z, m, log_sum, t, j)
-            delta = be.map(label_delta, z, m, log_sum, t, j, share)
+            delta = be.map(label_delta, z, m, total, t, j, share)
         else:
             rows = t if plain else self._rows(be, t, int(z.shape[-1]))
             mass = xp.sum(rows, axis=-1, keepdims=True)
             terms = be.map(soft_terms, z, m, log_sum, rows)
-            delta = be.map(soft_delta, z, m, log_sum, rows, mass, share)
+            delta = be.map(soft_delta, z, m, total, rows, mass, share)
         return xp.sum(terms, axis=-1, keepdims=True), delta
 
     def _rows(self, be: Backend, t: Array, n: int) -> Array:
@@ -174,8 +176,8 @@ class KLDivergence(Softmax):
     targets: ClassVar[str] = "soft"
 
     def _terms(self, be: Backend, z: Array, t: Array, share: Any) -> tuple[Array, Array]:
-        m, log_sum = row_statistics(be, z)
+        m, total = row_statistics(be, z)
         mass = be.xp.sum(t, axis=-1, keepdims=True)
-        terms = be.map(divergence, z, m, log_sum, t)
-        delta = be.map(soft_delta, z, m, log_sum, t, mass, share)
+        terms = be.map(divergence, z, m, be.xp.log(total), t)
+        delta = be.map(soft_delta, z, m, total, t, mass, share)
         return be.xp.sum(terms, axis=-1, keepdims=True), delta

@@ -19,7 +19,7 @@ from . import pickling
 from .bound import Bound
 from .number_table import NumberTable
 from .programs import Compiled, arrays_of, flat, keys_of
-from .rounding import error, tolerance
+from .rounding import error, pieces, tolerance
 
 _CHOOSING = {"where", "maximum", "minimum", "abs", "gt", "ge", "lt", "le", "opaque"}
 """Operations whose slope jumps somewhere, or of which nobody knows."""
@@ -106,15 +106,28 @@ def _norms(one: Bound, other: Bound, lead: int) -> Any:
     One that is small beside the others of the network may be a sum that cancels, such as that of a
     bias in front of a normalisation: it counts as large as they are.
     """
-    given, wanted = (np.asarray(n.grad, dtype=np.float64).reshape(lead, -1) for n in (one, other))
-    whole = np.linalg.norm(wanted, axis=-1) / math.sqrt(max(1, other.n_parameters))
-    for place in other.arrays.params.places.values():
-        part = slice(place.start, place.stop)
-        own = np.linalg.norm(wanted[:, part], axis=-1)
+    given, wanted = (np.asarray(n.grad).reshape(lead, -1) for n in (one, other))
+    places = other.arrays.params.places.values()
+    parts = [slice(place.start, place.stop) for place in places]
+    norms = np.stack([_norm(wanted[:, part]) for part in parts])
+    whole = np.linalg.norm(norms, axis=0) / math.sqrt(max(1, other.n_parameters))
+    for place, part, own in zip(places, parts, norms, strict=True):
         size = np.maximum(own, whole * math.sqrt(place.stop - place.start))
-        far = np.linalg.norm(given[:, part] - wanted[:, part], axis=-1)
+        far = _norm(given[:, part], wanted[:, part])
         share = np.divide(far, size, out=np.where(far > 0.0, math.inf, 0.0), where=size > 0.0)
         yield place.path, float(share.max(initial=0.0))
+
+
+def _norm(*arrays: Any) -> Any:
+    """The 2-norm of each row of an array, or of the difference of two."""
+    return np.sqrt(
+        [sum(_square(*part) for part in pieces(*row)) for row in zip(*arrays, strict=True)]
+    )
+
+
+def _square(a: Any, b: Any = 0.0) -> float:
+    difference = a - b
+    return float(difference @ difference)
 
 
 def _update(one: Bound, other: Bound, steps: Compiled) -> str:

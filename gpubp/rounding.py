@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 _EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+_PIECE = 1 << 20
 
 
 def tolerance(precision: str, expected: Any, k: int = 1, terms: Iterable[Any] = ()) -> float:
@@ -37,7 +38,8 @@ def largest(array: Any) -> float:
     >>> largest([1.0, -2.0])
     2.0
     """
-    return float(np.abs(np.asarray(array, dtype=np.float64)).max(initial=0.0))
+    found = (float(np.abs(part).max()) for (part,) in pieces(array))
+    return float(np.max([0.0, *found]))
 
 
 def error(given: Any, expected: Any) -> float:
@@ -48,9 +50,27 @@ def error(given: Any, expected: Any) -> float:
     >>> error([float("nan")], [0.0])
     inf
     """
-    a, b = np.asarray(given, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    if a.shape != b.shape:
-        raise ValueError(f"arrays of shapes {a.shape} and {b.shape} cannot be compared")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return 0.0 if np.array_equal(a, b, equal_nan=True) else math.inf
-    return float(np.abs(a - b).max()) if a.size else 0.0
+    if np.shape(given) != np.shape(expected):
+        raise ValueError(
+            f"arrays of shapes {np.shape(given)} and {np.shape(expected)} cannot be compared"
+        )
+    found = 0.0
+    for a, b in pieces(given, expected):
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            same = all(np.array_equal(x, y, equal_nan=True) for x, y in pieces(given, expected))
+            return 0.0 if same else math.inf
+        found = max(found, float(np.abs(a - b).max()))
+    return found
+
+
+def pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the elements of arrays of one shape in float64, so many of them at a time.
+
+    As a whole, the arrays of a large network would take twice the memory that it has itself.
+
+    >>> [[part.tolist() for part in each] for each in pieces([1, 2], [3, 4])]
+    [[[1.0, 2.0], [3.0, 4.0]]]
+    """
+    flat = [np.asarray(array).reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, _PIECE):
+        yield tuple(np.asarray(a[start : start + _PIECE], dtype=np.float64) for a in flat)

@@ -24,9 +24,7 @@ def label_terms(xp: Any, z: Array, m: Array, log_sum: Array, t: Array, j: Array)
     return xp.where(j == t, log_sum - (z - m), 0.0)
 
 
-def label_delta(
-    xp: Any, z: Array, m: Array, total: Array, t: Array, j: Array, share: Any
-) -> Array:
+def label_delta(xp: Any, z: Array, m: Array, total: Array, t: Array, j: Array, share: Any) -> Array:
     return (softmax(xp, z, m, total) - xp.astype(j == t, z.dtype)) * share
 
 

@@ -35,12 +35,16 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel; `shared` is what is divided among threads: `"rows"`, `"cols"` or nothing."""
+    """A kernel; `shared` is what is divided among workers: `"rows"`, `"cols"` or nothing.
+
+    There are so many `copies` of what each worker has of its own.
+    """
 
     kernel: Kernel
     arrays: tuple[Buffer, ...]
     writes: tuple[bool, ...]
     shared: str
+    copies: int = 1
 
 
 @dataclass(frozen=True)

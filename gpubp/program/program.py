@@ -26,68 +26,50 @@ from .emit import Emit
 from .kernels import ROW, Clear, Formal, JoinAt, Kernel, Load, Loop, Scratch, Store, with_arrays
 from .plan import Plan, Step, crosses
 from .recorder import Phase
+from .sharing import Sharing, Threads
 from .values import Region, Value
 
 
-def build(phases: Sequence[Phase], precision: str, threads: int = 1) -> Program:
-    """Return the calls of recorded phases, for so many threads that share one step."""
+def build(
+    phases: Sequence[Phase], precision: str, threads: int = 1, sharing: Sharing | None = None
+) -> Program:
+    """Return the calls of recorded phases, for so many threads that share one step.
+
+    Another device than a processor says by `sharing` how its workers do.
+    """
+    sharing = Threads(threads) if sharing is None else sharing
     calls: list[Call] = []
     arena: dict[str, int] = {}
     own: dict[str, int] = {}
     for phase in phases:
-        builder = _Builder(phase, threads)
+        builder = _Builder(phase, sharing)
         calls += builder.calls()
         for kind, size in builder.arena.size.items():
             arena[kind] = max(arena.get(kind, 0), size)
         for region in phase.sinks:
             if region.memory.startswith("new:") or region.memory == "loss":
                 own[region.memory] = max(own.get(region.memory, 0), region.start + region.size)
+    threads = sharing.threads
     if threads > 1 and any(isinstance(call, Opaque) for call in calls):
         raise ValueError(f"{threads} threads for a step with layers that are not compiled; give 1")
     ordered = tuple(with_barriers(calls, threads)) if threads > 1 else tuple(calls)
     return Program(ordered, arena, own, threads, precision)
 
 
-LEAST_ROWS = 8
-"""Rows for each thread, below which one does all of them."""
-
-LEAST_TOTAL = 512
-"""Elements of a sum of parts, below which one thread adds them."""
-
-MOST_PARTS = 1 << 15
-"""Elements of a gradient, up to which each thread has one of its own.
-
-They are added when all are there, so that threads wait for one another once in a backward pass and
-not once for each layer; beyond, the memory that this takes is slower than waiting.
-"""
-
-LEAST_FLAT = 8192
-"""Elements of a flat array, below which one thread does all of them."""
-
-
 class _Builder:
     """The calls of one phase."""
 
-    def __init__(self, phase: Phase, threads: int) -> None:
+    def __init__(self, phase: Phase, sharing: Sharing) -> None:
         self._plan = plan = Plan(phase)
-        self._threads = threads
+        self._sharing = sharing
         self._emits = {n: Emit(plan, n) for n, s in enumerate(plan.steps) if not s.call}
-        self._shared = {n: self._sharing(s) for n, s in enumerate(plan.steps) if not s.call}
-        copies = {n: threads if shared else 1 for n, shared in self._shared.items()}
-        self._inner = {
-            step.outs[0]: threads
-            for step in plan.steps
-            if step.call and self._share_of(step.outs[0]) == "inner"
-        }
-        copies |= {n: threads for n, s in enumerate(plan.steps) if s.outs[0] in self._inner}
-        self.arena = Arena(plan, self._emits, copies)
-
-    def _sharing(self, step: Step) -> str:
-        if self._threads == 1:
-            return ""
-        if step.rows is not None:
-            return "rows" if step.rows >= LEAST_ROWS * self._threads else ""
-        return "cols" if (step.cols or 0) >= LEAST_FLAT else ""
+        kernels = {n: sharing.kernel(plan.steps[n], emit) for n, emit in self._emits.items()}
+        self._shared = {n: shared for n, (shared, _) in kernels.items()}
+        self._copies = {n: copies for n, (_, copies) in kernels.items()}
+        products = {n: s.outs[0] for n, s in enumerate(plan.steps) if s.call}
+        self._inner = {v for v in products.values() if sharing.product(v) == "inner"}
+        self._copies |= {n: sharing.threads for n, v in products.items() if v in self._inner}
+        self.arena = Arena(plan, self._emits, self._copies)
 
     # -- where things lie ----------------------------------------------------------------------
 
@@ -116,19 +98,18 @@ class _Builder:
             yield self._call(step.outs[0]) if step.call else self._launch(number, step)
             for value in step.outs:
                 if value in self._inner or (crosses(value) and self._shared.get(number)):
-                    total = self._total(value)
+                    total = self._total(value, self._copies[number])
                     totals.setdefault(self.arena.added(value), []).append(total)
         for number in sorted(totals):
             yield from totals[number]
         if self._plan.guard is not None:
             yield Guard(self._buffer(self._plan.guard))
 
-    def _total(self, value: Value) -> Total:
+    def _total(self, value: Value, copies: int) -> Total:
         parts = self._own(Part(value))
-        whole = replace(parts, rows=self._threads, cols=parts.stride, stride=0)
+        whole = replace(parts, rows=copies, cols=parts.stride, stride=0)
         op = "sum" if value in self._inner else value.op[3:]
-        shared = "cols" if value.size >= LEAST_TOTAL else ""
-        return Total(self._buffer(value), whole, op, shared)
+        return Total(self._buffer(value), whole, op, self._sharing.total(value))
 
     def _launch(self, number: int, step: Step) -> Launch:
         emit, shared = self._emits[number], self._shared[number]
@@ -154,14 +135,14 @@ class _Builder:
         before, body, after = (with_arrays(part, where) for part in lines)
         label = ", ".join(dict.fromkeys(v.origin for v in step.outs if v.origin))
         kernel = Kernel(tuple(formals), before, body, after, step.rows, step.cols, label)
-        return Launch(kernel, tuple(arrays), tuple(writes), shared)
+        return Launch(kernel, tuple(arrays), tuple(writes), shared, self._copies[number])
 
     def _call(self, value: Value) -> Call:
         out = self._buffer(value)
         given = [self._buffer(a) for a in value.args]
         if value.op == "product":
             a, b = given
-            shared = self._share_of(value)
+            shared = self._sharing.product(value)
             if shared == "inner":
                 out = self._own(Part(value))
             return Product(out, a, b, value.attr, shared, value.origin)
@@ -174,19 +155,6 @@ class _Builder:
             return Gather(out, replace(table, rows=n, cols=d), index)
         index, rows = given
         return Scatter(replace(out, rows=n, cols=d), index, rows)
-
-    def _share_of(self, value: Value) -> str:
-        """How threads share a product: by rows, so that those of a batch stay with their thread."""
-        rows, cols = value.rows or 1, value.cols or 1
-        if self._threads == 1 or value.op != "product":
-            return ""
-        inner = value.args[0].size // rows
-        summed = value.attr == (True, False) and inner >= LEAST_ROWS * self._threads
-        if summed and value.size <= MOST_PARTS:
-            return "inner"
-        if rows >= LEAST_ROWS * self._threads:
-            return "rows"
-        return "cols" if cols >= LEAST_ROWS * self._threads else ""
 
 
 def _arrays(lines: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, str, bool]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpubp import seeds
 from gpubp.program import program as programs
+from gpubp.program import sharing
 from gpubp.program.calls import Program
 from gpubp.program.replay import Replay
 from gpubp.recording import Recording, Shadow
@@ -31,7 +32,7 @@ def small_parts(small: bool, number: int = 0) -> Iterator[None]:
             ("LEAST_TOTAL", 2),
             ("MOST_PARTS", 0 if number % 2 else 1 << 15),
         ):
-            patched.enter_context(mock.patch.object(programs, name, value))
+            patched.enter_context(mock.patch.object(sharing, name, value))
         yield
 
 

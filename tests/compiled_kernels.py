@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from gpubp.program.c_expressions import NAMES
-from gpubp.program.values import FUNCTIONS
-
-from .compiled_arrays import here, ndarray
+from .compiled_arrays import here, in_place, ndarray
+from .compiled_device import counts
+from .compiled_queues import capturing
+from .compiled_rooms import poisoned
 
 Text = tuple[str, str, str, str, bool, str]
 """The arguments of `ElementwiseKernel`, as `gpubp.backends.cuda.kernel_text` gives them."""
@@ -52,13 +52,16 @@ class ElementwiseKernel:
         if any(out.shape != shape for out in arrays[n_in:]):
             raise ValueError("Out shape is mismatched")
         if len(arrays) == n_in:
-            arrays += [np.empty(shape, dtype) for dtype, _ in self._out]
-        self._launch(shape, arrays[:n_in], arrays[n_in:])
+            make = poisoned if capturing() else np.empty
+            arrays += [make(shape, dtype) for dtype, _ in self._out]
+        operands = arrays[:n_in], arrays[n_in:]
+        in_place(lambda: self._launch(shape, *operands))
         given = arguments[n_in:]
         outs = given or tuple(ndarray(out) for out in arrays[n_in:])
         return outs[0] if n_out == 1 else outs
 
     def _launch(self, shape: tuple[int, ...], ins: list[Any], outs: list[Any]) -> None:
+        counts.launches += 1
         operands = [np.broadcast_to(a, shape) for a in ins] + outs
         size = 1
         for n in shape:
@@ -88,23 +91,8 @@ def _parameters(text: str) -> list[tuple[str, str]]:
     return [(dtype, name) for dtype, name in pairs]
 
 
-def _overloads(name: str) -> str:
-    """A function of the device for floats and one for doubles, as `<cmath>` has them."""
-    if name == "isfinite":
-        returns, called = ("bool", "bool"), ("isfinite", "isfinite")
-    else:
-        returns, called = ("float", "double"), (f"{name}f", name)
-    return "\n".join(
-        f"static inline {kind} {name}({real} x) {{ return __builtin_{function}(x); }}"
-        for kind, real, function in zip(returns, ("float", "double"), called, strict=True)
-    )
-
-
-# No header: to read <cmath> takes g++ longer than to compile a kernel.
-_HEAD = f"""namespace device {{
-{chr(10).join(map(_overloads, (NAMES["cuda"][name] for name in (*FUNCTIONS, "isfinite"))))}
-static inline float __int_as_float(int bits) {{ return __builtin_bit_cast(float, bits); }}
-}}"""
+# What a device knows beside the words of C++.
+_HEAD = '#include "device.h"\n#define __device__'
 
 _counter = itertools.count()
 _compiled: dict[Text, Any] = {}
@@ -131,6 +119,7 @@ def compile_all(texts: Iterable[Text]) -> None:
     stem.with_suffix(".cpp").write_text("\n".join([_HEAD, *parts]))
     # A bare literal in a float32 kernel is a double: -Wdouble-promotion refuses it.
     command = ["g++", "-O0", "-ffp-contract=off", "-Werror=double-promotion", "-shared", "-fPIC"]
+    command.append(f"-I{Path(__file__).parent / 'simt'}")
     files = ["-o", str(stem.with_suffix(".so")), str(stem.with_suffix(".cpp"))]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -148,7 +137,7 @@ def _source(text: Text, name: str) -> str:
         f"*({_C_NAMES[dtype]}*)(p[{k}] + at[{k}]);"
         for k, (dtype, parameter) in enumerate([*ins, *outs])
     ]
-    return f"""namespace n_{name} {{ using namespace device; {preamble}
+    return f"""namespace n_{name} {{ using namespace simt; {preamble}
 extern "C" void {name}(int nd, const long long* shape, long long n, char** p, const long long* s) {{
   for (long long i = 0; i < n; ++i) {{
     long long rest = i, at[{n}] = {{0}};

@@ -28,7 +28,7 @@ from gpubp.check.tolerance import error, tolerance
 from gpubp.layers.dropout import _masking
 from gpubp.optimizers import OPTIMIZERS
 from gpubp.program.formula import trace
-from tests import compiled
+from tests import compiled, compiled_blas
 
 _DEVICES = ("cpu", "strict", "compiled", pytest.param("cuda", marks=pytest.mark.gpu))
 _missing: set[str] = set()
@@ -51,6 +51,15 @@ def require(name: str) -> Any:
         pytest.fail(f"{name} is missing, and GPUBP_REQUIRE asks for it")
     _missing.add(name)
     pytest.skip(f"needs {name}", allow_module_level=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what takes long, unless GPUBP_REQUIRE says that all is wanted."""
+    if os.environ.get("GPUBP_REQUIRE"):
+        return
+    for item in items:
+        if item.get_closest_marker("thorough"):
+            item.add_marker(pytest.mark.skip(reason="takes long; set GPUBP_REQUIRE=g++"))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -109,6 +118,17 @@ def backend(request: pytest.FixtureRequest, precision: str) -> Backend:
     return cuda.CudaBackend(0, precision)
 
 
+@pytest.fixture(params=["compiled", pytest.param("cuda", marks=pytest.mark.gpu)])
+def on_cuda(request: pytest.FixtureRequest) -> str:
+    """The name of a CUDA device: by the stand-in for CuPy, and where there is one, a real one."""
+    if request.param == "compiled":
+        request.getfixturevalue("stand_in")
+    elif (why := cuda.unusable()) is not None:
+        _missing.add("a CUDA device")
+        pytest.skip(why)
+    return "cuda"
+
+
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The stand-in for CuPy in its place, with the library's own kernels compiled."""
@@ -117,6 +137,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     if fault:
         pytest.fail(fault)
     monkeypatch.setitem(sys.modules, "cupy", compiled)
+    monkeypatch.setitem(sys.modules, "cupyx", compiled.cupyx)
+    compiled_blas.install(monkeypatch)
+    compiled.forget()
     forget()
     yield compiled
     forget()

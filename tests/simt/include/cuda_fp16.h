@@ -1,0 +1,1 @@
+// The types are in simt.h, which comes before every text.

@@ -19,11 +19,15 @@ import pytest
 from bench import gpu_probes
 from bench.probes import UnavailableError, blas, capture, clock, epilogues, kinds, lt
 from bench.probes.runner import run_part
+from tests import compiled_blas
+from tests.compiled_streams import Stream
 
 ROOT = Path(__file__).resolve().parent.parent
 ROW = (
     "import json, os, sys, time; f = open(sys.argv[1], 'a', buffering=1); f.write('[\"a\", {}]\\n')"
 )
+
+STREAM = Stream(non_blocking=True)
 
 
 def fake(script: str) -> list[str]:
@@ -149,31 +153,10 @@ def on_device(x: Any) -> Any:
     return np.ascontiguousarray(x).view(OnDevice)
 
 
-def column_major(pointer: int, rows: int, columns: int, ld: int) -> Any:
-    """View float64 memory as BLAS does."""
-    memory = (ctypes.c_double * (ld * columns)).from_address(pointer)
-    return np.ctypeslib.as_array(memory).reshape(columns, ld).T[:rows]
-
-
-def gemm(*given: Any) -> int:
-    """cublasGemmEx for float64, as its documentation has it."""
-    _, ta, tb, m, n, k, _, a, _, lda, b, _, ldb, _, c, _, ldc, compute, _ = given
-    assert compute == kinds.KINDS["float64"].compute
-    left = column_major(a, k, m, lda).T if ta else column_major(a, m, k, lda)
-    right = column_major(b, n, k, ldb).T if tb else column_major(b, k, n, ldb)
-    column_major(c, m, n, ldc)[...] = left @ right
-    return 0
-
-
 @pytest.fixture
 def host_blas(monkeypatch: pytest.MonkeyPatch) -> blas.Blas:
-    routines = {
-        "cublasCreate_v2": lambda handle: 0,
-        "cublasSetStream_v2": lambda handle, stream: 0,
-        "cublasGemmEx": gemm,
-    }
-    monkeypatch.setattr(blas, "library", lambda: SimpleNamespace(**routines))
-    return blas.Blas(np, SimpleNamespace(ptr=0), workspace=False)
+    compiled_blas.install(monkeypatch)
+    return blas.Blas(compiled_blas.CUPY, STREAM)
 
 
 @pytest.mark.parametrize("ta", [False, True])
@@ -183,6 +166,15 @@ def test_products_are_of_row_major_arrays(ta: bool, tb: bool, host_blas: blas.Bl
     c = on_device(np.full((3, 4), np.nan))
     operands = on_device(a.T if ta else a), on_device(b.T if tb else b)
     assert host_blas.product("float64", *operands, c, ta, tb)() is c
+    STREAM.synchronize()
+    np.testing.assert_allclose(c, a @ b, rtol=0, atol=1e-15 * 8 * 5)
+
+
+def test_three_axes_are_a_batch(host_blas: blas.Blas) -> None:
+    a, b = kinds.uniform(np, (2, 3, 5), 1), kinds.uniform(np, (2, 5, 4), 2)
+    c = on_device(np.full((2, 3, 4), np.nan))
+    assert host_blas.product("float64", on_device(a), on_device(b), c)() is c
+    STREAM.synchronize()
     np.testing.assert_allclose(c, a @ b, rtol=0, atol=1e-15 * 8 * 5)
 
 

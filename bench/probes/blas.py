@@ -1,159 +1,93 @@
-"""cuBLAS by ctypes, on a handle of our own whose stream and workspace are set beforehand.
-
-CuPy refuses cuBLAS while a graph is being captured, for it sets the stream at every call.
-Nothing is destroyed here: the process of a part ends soon.
-"""
+"""The library's products of matrices for whole arrays, and the plain routine beside them."""
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib
 from collections.abc import Callable
-from ctypes import byref, c_int, c_longlong, c_size_t, c_void_p
+from ctypes import byref, c_float, c_int, c_void_p
 from typing import Any
 
+from gpubp.errors import DeviceError
+
 from . import UnavailableError, first_line
-from .kinds import KINDS
 
-WORKSPACE_BYTES = 32 << 20  # what NVIDIA recommends for Hopper
-_STATUS = {
-    1: "not initialized",
-    3: "allocation failed",
-    7: "invalid value",
-    8: "architecture mismatch",
-    11: "mapping error",
-    13: "execution failed",
-    14: "internal error",
-    15: "not supported",
-}
-_GEMM_DEFAULT = -1
-_INT, _PTR, _LONG = c_int, c_void_p, c_longlong
+cublas: Any = importlib.import_module("gpubp.backends.cublas")
+_library: Any = importlib.import_module("gpubp.backends.cublas_library")
+WORKSPACE_BYTES, check, version = cublas.WORKSPACE_BYTES, _library.check, _library.version
+
+_INT, _PTR = c_int, c_void_p
 _SGEMM = [_PTR, *[_INT] * 5, *[_PTR] * 2, _INT, _PTR, _INT, *[_PTR] * 2, _INT]
-_GEMM = [_PTR, *[_INT] * 5, _PTR, *[_PTR, _INT, _INT] * 2, _PTR, _PTR, *[_INT] * 4]
-_MATRICES = [_PTR, *[_PTR, _INT, _INT, _LONG] * 2, _PTR, _PTR, _INT, _INT, _LONG]
-_BATCHED = [_PTR, *[_INT] * 5, *_MATRICES, *[_INT] * 3]
-
-
-class CublasError(RuntimeError):
-    """A call to cuBLAS or cuBLASLt that did not succeed."""
-
-
-def check(status: int, what: str) -> None:
-    """Raise `CublasError` unless the status is success."""
-    if status:
-        raise CublasError(f"{what}: {_STATUS.get(status, 'unknown')} (status {status})")
 
 
 def shared_library(name: str) -> Any:
     """Return one of NVIDIA's libraries, the very one that CuPy loads."""
+    return _loaded(lambda: _library.shared_library(name))
+
+
+def _loaded(load: Callable[[], Any]) -> Any:
     try:
-        pathfinder = importlib.import_module("cuda.pathfinder")
-        return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib(name).abs_path)
-    except (ImportError, RuntimeError, OSError) as error:
-        raise UnavailableError(f"cannot load lib{name}: {first_line(error)}") from None
+        return load()
+    except DeviceError as error:
+        raise UnavailableError(first_line(error)) from None
 
 
 @functools.cache
-def library() -> Any:
-    """Return cuBLAS with the types of the arguments: a pointer must not be cut to 32 bits."""
-    lib = shared_library("cublas")
-    lib.cublasCreate_v2.argtypes = [_PTR]
-    lib.cublasSetStream_v2.argtypes = [_PTR, _PTR]
-    lib.cublasSetWorkspace_v2.argtypes = [_PTR, _PTR, c_size_t]
-    lib.cublasGetProperty.argtypes = [_INT, _PTR]
-    lib.cublasSgemm_v2.argtypes = _SGEMM
-    lib.cublasGemmEx.argtypes = _GEMM
-    lib.cublasGemmStridedBatchedEx.argtypes = _BATCHED
-    return lib
-
-
-def version() -> str:
-    """Return the version of cuBLAS."""
-    parts = []
-    for which in range(3):
-        value = c_int()
-        check(library().cublasGetProperty(which, byref(value)), "cublasGetProperty")
-        parts.append(str(value.value))
-    return ".".join(parts)
+def _sgemm() -> Any:
+    function = shared_library("cublas").cublasSgemm_v2
+    function.argtypes = _SGEMM
+    return function
 
 
 class Blas:
-    """Products of row-major arrays on one stream.
-
-    cuBLAS is column-major and sees each array as its transpose, so c = a b is asked for as
-    c^T = b^T a^T: operands, their transposition flags and m and n change places.
-    """
+    """Products of row-major arrays on one stream; without `workspace` in one that cuBLAS has."""
 
     def __init__(self, cp: Any, stream: Any, workspace: bool = True) -> None:
-        lib, self.handle = library(), c_void_p()
-        check(lib.cublasCreate_v2(byref(self.handle)), "cublasCreate")
-        # The stream first: setting it puts cuBLAS's own workspace back.
-        check(lib.cublasSetStream_v2(self.handle, stream.ptr), "cublasSetStream")
-        self.workspace: Any = None
-        if workspace:
-            self.workspace = cp.empty(WORKSPACE_BYTES, "u1")
-            pointer = self.workspace.data.ptr
-            status = lib.cublasSetWorkspace_v2(self.handle, pointer, WORKSPACE_BYTES)
-            check(status, "cublasSetWorkspace")
+        lib = _loaded(cublas.library)
+        self._blas = cublas.Blas(cp, stream)
+        if not workspace:  # setting the stream puts cuBLAS's own back
+            check(lib.cublasSetStream_v2(self._blas.handle, stream.ptr), "cublasSetStream")
 
     def product(
         self, kind: str, a: Any, b: Any, c: Any, ta: bool = False, tb: bool = False
     ) -> Callable[[], Any]:
         """Return a call that writes op(a) op(b) to `c` and returns it; 3 axes are a batch."""
-        n, m, k, lda, ldb, ldc = _sizes(a, b, c, ta, tb)
-        data, compute = KINDS[kind].data, KINDS[kind].compute
-        one, zero = _scalars(kind)
-        head = (self.handle, int(tb), int(ta), n, m, k, byref(one))
-        tail: tuple[Any, ...]
-        if a.ndim == 3:
-            function, name = library().cublasGemmStridedBatchedEx, "cublasGemmStridedBatchedEx"
-            first = (b.data.ptr, data, ldb, _stride(b))
-            second = (a.data.ptr, data, lda, _stride(a))
-            out = (c.data.ptr, data, ldc, _stride(c), c.shape[0])
-            tail = (*first, *second, byref(zero), *out)
-        else:
-            function, name = library().cublasGemmEx, "cublasGemmEx"
-            pairs = (b.data.ptr, data, ldb, a.data.ptr, data, lda)
-            tail = (*pairs, byref(zero), c.data.ptr, data, ldc)
-        arguments = (*head, *tail, compute, _GEMM_DEFAULT)
-        return _bound(function, name, arguments, (self.workspace, a, b, c))
+        out, left, right = (_operand(kind, x) for x in (c, a, b))
+        members = a.shape[0] if a.ndim == 3 else 1
+        sizes, tf32 = _sizes(a, b, c, ta, tb), kind == "tf32"
+        run = self._blas.product(out, left, right, sizes, (ta, tb), members, tf32)
+
+        def call() -> Any:
+            run()
+            return held[-1]
+
+        held = (a, b, c)  # pointers keep none alive
+        return call
 
     def sgemm(self, a: Any, b: Any, c: Any) -> Callable[[], Any]:
         """Return a call of the plain float32 routine: c = a b."""
-        n, m, k, lda, ldb, ldc = _sizes(a, b, c, False, False)
-        one, zero = _scalars("float32")
-        head = (self.handle, 0, 0, n, m, k, byref(one))
-        operands = (b.data.ptr, ldb, a.data.ptr, lda, byref(zero), c.data.ptr, ldc)
-        arrays = (self.workspace, a, b, c)
-        return _bound(library().cublasSgemm_v2, "cublasSgemm", (*head, *operands), arrays)
+        m, n, k = _sizes(a, b, c, False, False)
+        one, zero, function = c_float(1.0), c_float(0.0), _sgemm()
+        pointers = (b.data.ptr, n, a.data.ptr, k, byref(zero), c.data.ptr, n)
+        arguments = (self._blas.handle, 0, 0, n, m, k, byref(one), *pointers)
+
+        def call() -> Any:
+            check(function(*arguments), "cublasSgemm")
+            return held[-1]
+
+        held = (self, a, b, c)
+        return call
 
 
-def _bound(
-    function: Any, name: str, arguments: tuple[Any, ...], arrays: tuple[Any, ...]
-) -> Callable[[], Any]:
-    """Return the call, which returns the last array and holds all: pointers keep none alive."""
-
-    def call() -> Any:
-        check(function(*arguments), name)
-        return arrays[-1]
-
-    return call
+def _operand(kind: str, x: Any) -> Any:
+    stride = x.shape[-2] * x.shape[-1] if x.ndim == 3 else 0
+    return cublas.Operand(x.data.ptr, "float32" if kind == "tf32" else kind, stride)
 
 
-def _scalars(kind: str) -> tuple[Any, Any]:
-    scalar = ctypes.c_double if kind == "float64" else ctypes.c_float
-    return scalar(1.0), scalar(0.0)
-
-
-def _stride(x: Any) -> int:
-    return int(x.shape[-2] * x.shape[-1])
-
-
-def _sizes(a: Any, b: Any, c: Any, ta: bool, tb: bool) -> tuple[int, int, int, int, int, int]:
-    """Return n, m, k and the leading dimensions of a, b, c, all contiguous."""
+def _sizes(a: Any, b: Any, c: Any, ta: bool, tb: bool) -> tuple[int, int, int]:
+    """Return m, n and k of contiguous arrays."""
     m, k = a.shape[-2:][::-1] if ta else a.shape[-2:]
     inner, n = b.shape[-2:][::-1] if tb else b.shape[-2:]
     if inner != k or tuple(c.shape[-2:]) != (m, n):
         raise ValueError(f"shapes do not fit: {a.shape}, {b.shape} -> {c.shape}, {ta=}, {tb=}")
-    return n, m, k, a.shape[-1], b.shape[-1], c.shape[-1]
+    return m, n, k

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from gpubp.activations import gelu_tanh, gelu_tanh_pullback
+from gpubp.errors import DeviceError
 
 from . import Result, Row, attempt, gpu
-from .blas import CublasError
 from .kinds import KINDS, decode, encode, relative_error
 from .lt import Lt, Matmul
 
@@ -64,7 +64,7 @@ def run(cp: Any, lt: Lt, kind: str, epilogue: str, problem: Problem) -> Result:
     matmul = Matmul(kind, epilogue, *arrays, problem.aux_ld, problem.ta, problem.tb)
     try:
         algorithms = matmul.plan(lt)
-    except CublasError as refusal:
+    except DeviceError as refusal:
         return {"found": False, "refused": str(refusal)}
     matmul()
     lt.stream.synchronize()

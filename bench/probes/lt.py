@@ -7,7 +7,9 @@ import functools
 from ctypes import byref, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-from .blas import WORKSPACE_BYTES, CublasError, check, shared_library
+from gpubp.errors import DeviceError
+
+from .blas import WORKSPACE_BYTES, check, shared_library
 from .kinds import KINDS
 
 EPILOGUES = {
@@ -127,7 +129,7 @@ class Matmul:
         check(status, "cublasLtMatmulAlgoGetHeuristic")
         usable = [result for result in results[: found.value] if result.state == 0]
         if not usable:
-            raise CublasError("cublasLtMatmulAlgoGetHeuristic: found no algorithm")
+            raise DeviceError("cublasLtMatmulAlgoGetHeuristic: found no algorithm")
         self._bind(lt, usable[0])
         return usable
 

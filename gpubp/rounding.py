@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-_EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+_EPS = {
+    "float32": 2.0**-23, "float64": 2.0**-52, "tf32": 2.0**-10, "fp16": 2.0**-10, "bf16": 2.0**-7,
+}  # fmt: skip
 _PIECE = 1 << 20
 
 

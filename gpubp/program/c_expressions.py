@@ -20,6 +20,7 @@ NAMES = {
     # NVRTC has no header of macros; these intrinsics it always knows.
     "cuda": {
         **_SAME,
+        "cos": "gpubp_cos",
         "inf": "__int_as_float(0x7f800000)",
         "nan": "__int_as_float(0x7fc00000)",
     },
@@ -28,6 +29,19 @@ NAMES = {
 
 Each function has an overload for `float` and one for `double`.
 """
+
+PRELUDES = {
+    # That of CUDA computes in doubles, or in local memory, for huge arguments that are never met.
+    # Here x / pi, its rounding too, is brought to the half turns nearest to zero.
+    "gpubp_cos": """
+static __device__ inline T gpubp_cos(T x) {
+    const T p = x * T(0.3183098861837907), turns = fma(T(-2), rint(p * T(0.5)), p);
+    const T low = sizeof(T) == 4 ? T(1.2841276633451830e-08) : T(-1.9678676675182487e-17);
+    return cospi(turns + (fma(x, T(0.3183098861837907), -p) + x * low));
+}
+"""
+}
+"""Functions that a text has to define before it calls them, by name."""
 
 TYPES = "typedef {real} T; typedef unsigned int U; typedef long long I; typedef double D;"
 """The types of a kernel; `real` is `float` or `double`."""
@@ -115,3 +129,12 @@ def neutral(op: str, kind: str, target: str) -> str:
     if kind == FLOAT:
         return operand(Number(-math.inf if op == "max" else math.inf, kind), target)
     return _EXTREMES[kind][op]
+
+
+def preludes(text: str) -> str:
+    """Return the definitions of the functions that a text calls and CUDA does not have.
+
+    >>> preludes("y = gpubp_cos(x);").split("(")[0].strip(), preludes("y = exp(x);")
+    ('static __device__ inline T gpubp_cos', '')
+    """
+    return "".join(definition for name, definition in PRELUDES.items() if f"{name}(" in text)

@@ -136,7 +136,8 @@ class Program:
     """The calls of one step of one member, in order, and the memory they need.
 
     `arena` is elements by kind; `own` the size of each memory that lives from one phase to the
-    next; `threads` how many work on one step together.
+    next; `threads` how many work on one step together; `half` what numbers of kind `H` are, of
+    `gpubp.program.values.HALVES`, "" where there are none.
     """
 
     calls: tuple[Call, ...]
@@ -144,3 +145,4 @@ class Program:
     own: Mapping[str, int]
     threads: int
     precision: str
+    half: str = ""

@@ -23,6 +23,7 @@ from .calls import (
     Total,
 )  # fmt: skip
 from .emit import Emit
+from .halves import halved
 from .kernels import ROW, Clear, Formal, JoinAt, Kernel, Load, Loop, Scratch, Store, with_arrays
 from .plan import Plan, Step, crosses
 from .recorder import Phase
@@ -31,12 +32,15 @@ from .values import Region, Value
 
 
 def build(
-    phases: Sequence[Phase], precision: str, threads: int = 1, sharing: Sharing | None = None
-) -> Program:
+    phases: Sequence[Phase], precision: str, threads: int = 1, sharing: Sharing | None = None,
+    half: str = "",
+) -> Program:  # fmt: skip
     """Return the calls of recorded phases, for so many threads that share one step.
 
-    Another device than a processor says by `sharing` how its workers do.
+    Another device than a processor says by `sharing` how its workers do. With `half` products are
+    of 16-bit numbers, see `gpubp.program.halves`.
     """
+    phases = halved(phases) if half else phases
     sharing = Threads(threads) if sharing is None else sharing
     calls: list[Call] = []
     arena: dict[str, int] = {}
@@ -53,7 +57,7 @@ def build(
     if threads > 1 and any(isinstance(call, Opaque) for call in calls):
         raise ValueError(f"{threads} threads for a step with layers that are not compiled; give 1")
     ordered = tuple(with_barriers(calls, threads)) if threads > 1 else tuple(calls)
-    return Program(ordered, arena, own, threads, precision)
+    return Program(ordered, arena, own, threads, precision, half)
 
 
 class _Builder:

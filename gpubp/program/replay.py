@@ -28,7 +28,7 @@ from .calls import (
 )
 from .rows import JOINS, Rows, dtype_of
 
-_POISON = {"T": np.nan, "U": 0xDEADBEEF, "I": -(2**62), "bool": True}
+_POISON = {"T": np.nan, "H": np.nan, "U": 0xDEADBEEF, "I": -(2**62), "bool": True}
 """What the arena holds before a step, by kind."""
 
 
@@ -161,7 +161,7 @@ class Replay:
         if shared:
             part = self._part((kernel.rows if shared == "rows" else kernel.cols) or 0, thread)
         views = [self._view(b, thread if shared else 0) for b in call.arrays]
-        Rows(kernel, views, self._dtype, part, shared == "cols").run()
+        Rows(kernel, views, self._dtype, part, shared == "cols", self._program.half).run()
 
     def _product(self, call: Product, thread: int) -> None:
         m, n, k = call.out.rows, call.out.cols, call.inner

@@ -25,12 +25,13 @@ from .kernels import (
     Operand,
     Store,
 )
-from .values import neutral
+from .values import HALF, neutral
 
 JOINS: dict[str, Any] = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 """What a reduction does; NaN stays NaN."""
 
-_DTYPES = {"U": np.uint32, "I": np.int64, "bool": np.bool_, "D": np.float64}
+_DTYPES = {"U": np.uint32, "I": np.int64, "bool": np.bool_, "D": np.float64, HALF: np.float32}
+"""16-bit numbers are held as float32 that were rounded."""
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "lt": np.less,
@@ -41,6 +42,21 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh,
     "cos": np.cos, "sqrt": np.sqrt, "abs": np.abs, "erf": lambda x: erf(np, x),
 }  # fmt: skip
+
+
+def rounded(x: Any, half: str) -> Any:
+    """Round to the nearest 16-bit number, `"bf16"` or `"fp16"`; of two, to the even one.
+
+    >>> rounded(np.asarray([1.00390625, 3.0]), "bf16").tolist(), rounded(1e5, "fp16").item()
+    ([1.0, 3.0], inf)
+    """
+    x = np.asarray(x, np.float32)
+    if half == "fp16":
+        with np.errstate(over="ignore"):
+            return x.astype(np.float16).astype(np.float32)
+    word = x.view(np.uint32)
+    even = word + 0x7FFF + (word >> 16 & 1)
+    return np.where(np.isnan(x), x, (even & 0xFFFF0000).view(np.float32))
 
 
 def dtype_of(kind: str, precision: Any) -> Any:
@@ -55,13 +71,15 @@ def dtype_of(kind: str, precision: Any) -> Any:
 class Rows:
     """One kernel over the rows of `part`; where `flat`, over those columns of a flat array.
 
-    `arrays` are the whole arrays, by the numbers of the kernel's formals. What a kernel keeps of a
-    row while it is at it, is kept here of all rows.
+    `arrays` are the whole arrays, by the numbers of the kernel's formals; `half` is what its 16-bit
+    numbers are. What a kernel keeps of a row while it is at it, is kept here of all rows.
     """
 
     def __init__(
-        self, kernel: Kernel, arrays: Sequence[Any], precision: Any, part: slice, flat: bool
-    ) -> None:
+        self, kernel: Kernel, arrays: Sequence[Any], precision: Any, part: slice, flat: bool,
+        half: str = "",
+    ) -> None:  # fmt: skip
+        self._half = half
         self._k, self._precision, self._part, self._flat = kernel, precision, part, flat
         self._rows = None if kernel.rows is None else part.stop - part.start
         self._names: dict[str, Any] = {}
@@ -139,6 +157,8 @@ class Rows:
             row = np.arange(self._part.start, self._part.stop)[:, None] if rows else 0
             return np.asarray(row * line.attr + self._columns(cols)).astype(dtype)
         given = [self._operand(x) for x in line.operands]
+        if line.op == "cast" and line.kind == HALF:
+            return rounded(given[0], self._half)
         if line.op == "cast":
             return np.asarray(given[0]).astype(dtype)
         return _OPERATIONS[line.op](*given)

@@ -15,6 +15,12 @@ from typing import Any
 FLOAT, UNSIGNED, INTEGER, BOOLEAN = "T", "U", "I", "bool"
 """Kinds of a value: the network's floating type, uint32, int64 and truth."""
 
+HALF = "H"
+"""The kind of what 16-bit products multiply: it is cast to and from, and nothing else."""
+
+HALVES = {"bf16": "bfloat16", "fp16": "float16"}
+"""The 16-bit numbers of a precision, by name."""
+
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 BITWISE = {"and": "&", "or": "|", "xor": "^", "shr": ">>", "shl": "<<"}

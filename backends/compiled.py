@@ -17,6 +17,9 @@ from .segmented import Segmented
 from .step_code import BOOK, FIELDS, MOVING, WORK, Module, own_of_thread
 from .team import Team, cores
 
+PRECISIONS: tuple[str, ...] = ()
+"""What products can be made in beside the network's own precision: nothing."""
+
 
 class Steps:
     """The steps of one program over the arrays of a network.

@@ -14,6 +14,8 @@ import numpy as np
 from gpubp.backend import Array, Backend, Formula, check_dtype
 from gpubp.bits import bits, words
 from gpubp.errors import DeviceError
+from gpubp.foreign import device_number, on_cuda
+from gpubp.program.sharing import Threads
 
 _ONE_HOT = 1 << 24  # elements of a one-hot matrix: 64 MiB in float32
 
@@ -66,14 +68,23 @@ class StandardBackend(Backend):
         return self.xp.asarray(x, dtype=wanted, **self._device)
 
     def adopt(self, x: Any) -> Any:
-        try:
-            return np.asarray(x)
-        except Exception as error:  # each library refuses in its own way
-            where = f"a {type(x).__module__}.{type(x).__name__} on {getattr(x, 'device', '?')}"
+        if on_cuda(x):  # some libraries would copy it to the host in silence
+            number = device_number(x)
             raise DeviceError(
-                f"{where} was given where arrays are on {self.device}; hand it over as host data "
-                f"or as an array of that device ({type(error).__name__}: {error})"
-            ) from error
+                self._elsewhere(x, "a CUDA device" if number is None else f"cuda:{number}")
+            )
+        try:
+            alone = hasattr(x, "__dlpack__") and not hasattr(x, "__array__")
+            return np.from_dlpack(x) if alone else np.asarray(x)
+        except Exception as error:  # each library refuses in its own way
+            why = f" ({type(error).__name__}: {error})"
+            raise DeviceError(self._elsewhere(x, getattr(x, "device", "?")) + why) from error
+
+    def _elsewhere(self, x: Any, place: Any) -> str:
+        return (
+            f"a {type(x).__module__}.{type(x).__name__} on {place} was given where arrays are on "
+            f"{self.device}; hand it over as host data or as an array of that device"
+        )
 
     def to_numpy(self, x: Array) -> Any:
         return np.from_dlpack(x, device="cpu", copy=True)
@@ -189,6 +200,9 @@ class StandardBackend(Backend):
     def activate(self) -> AbstractContextManager[Any]:
         # A step that overflows is found and refused; NumPy's warning on the way there says less.
         return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+    def sharing(self, threads: int) -> Any:
+        return Threads(threads)
 
     def synchronize(self) -> None:
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import activations
 from .backend import Backend, select
 from .checkpoints import Checkpoints
-from .errors import DeviceError, GpubpError, InputError, NonFiniteError
+from .errors import DeviceError, GpubpError, InputError, NonFiniteError, OutOfMemoryError
 from .findings import Finding, Limits
 from .health import Health
 from .history import Callback, EarlyStopping, History
@@ -212,6 +212,7 @@ __all__ = [
     "OneCycle",
     "Optimizer",
     "Orthogonal",
+    "OutOfMemoryError",
     "PReLU",
     "Param",
     "Penalty",

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing
 from functools import cache
+from threading import Lock
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
@@ -19,6 +20,8 @@ from .errors import DeviceError, InputError, UnknownDeviceError, nearest
 
 Array: TypeAlias = Any
 Formula: TypeAlias = Callable[..., Any]
+Rows: TypeAlias = tuple[Any, Any, Any]
+"""Examples, their targets and weights; None for what is not there."""
 
 DTYPES = ("float32", "float64")
 _BUILT_IN = {"cpu": "gpubp.backends.cpu:CpuBackend", "cuda": "gpubp.backends.cuda:CudaBackend"}
@@ -58,6 +61,32 @@ class Backend(ABC):
     @abstractmethod
     def to_numpy(self, x: Array) -> Any:
         """Return a NumPy copy of `x`."""
+
+    def room(self) -> int | None:
+        """Return about how many bytes more this device can hold; None: as many as the host."""
+        return None
+
+    def rows(self, x: Any, t: Any = None, w: Any = None) -> Rows:
+        """Return rows that are on the host as arrays here; int64 targets are labels and stay so.
+
+        >>> import numpy as np
+        >>> x, t, w = select("cpu").rows(np.zeros((2, 3), "int64"), np.zeros((2, 1), "int64"))
+        >>> x.dtype.name, t.dtype.name, w
+        ('float32', 'int64', None)
+        """
+        t = None if t is None else self.asarray(t, "int64" if str(t.dtype) == "int64" else None)
+        return self.asarray(x), t, None if w is None else self.asarray(w)
+
+    def ahead(self, batches: Generator[Rows]) -> Generator[Rows]:
+        """Yield batches that are on the host as arrays here, and close `batches` in the end.
+
+        Where a device works beside the host, the next one is on its way while one is in use; what
+        was yielded is written over after the next is asked for. An error of `batches` is raised
+        once all before it was yielded. The device has to be the current one all the while.
+        """
+        with closing(batches):
+            for batch in batches:
+                yield self.rows(*batch)
 
     @abstractmethod
     def owns(self, x: Any) -> bool:
@@ -163,7 +192,14 @@ class Backend(ABC):
         It has `Steps` and `cores`, see `gpubp.backends.compiled`. Raises `DeviceError` where there
         is none, or where what it needs is missing.
         """
-        raise DeviceError(f"training steps are compiled for the CPU, not for {self.device}")
+        raise DeviceError(f"training steps are compiled for CPU and CUDA, not for {self.device}")
+
+    def sharing(self, threads: int) -> Any:
+        """Return how the workers of this device share a compiled step.
+
+        See `gpubp.program.sharing`; `threads` are those of a processor.
+        """
+        raise DeviceError(f"training steps are compiled for CPU and CUDA, not for {self.device}")
 
     @abstractmethod
     def synchronize(self) -> None:
@@ -171,11 +207,13 @@ class Backend(ABC):
 
 
 _known: WeakSet[Backend] = WeakSet()
+_knowing = Lock()  # a set must not grow while another thread goes through it
 
 
 def remember(backend: Backend) -> None:
     """Let `owner` find this backend for as long as something uses it."""
-    _known.add(backend)
+    with _knowing:
+        _known.add(backend)
 
 
 def owner(x: Array) -> Backend:
@@ -185,7 +223,9 @@ def owner(x: Array) -> Backend:
     >>> owner(np.zeros((1, 2))).precision
     'float64'
     """
-    for backend in _known:
+    with _knowing:
+        known = list(_known)
+    for backend in known:
         if backend.owns(x) and x.dtype == backend.dtype:
             return backend
     for precision in DTYPES:

@@ -11,6 +11,7 @@ import numpy as np
 from .interrupts import Interrupts
 from .number_table import NumberTable
 from .program.halted import Halted
+from .program.halves import first_scales
 from .programs import Compiled, flat, keys_of
 from .training import Position, Trainer
 
@@ -49,7 +50,9 @@ class CompiledTrainer(Trainer):
 
     @property
     def told(self) -> dict[str, str]:
-        return {"threads": str(self._whole.job.threads)}
+        job = self._whole.job
+        more = {"precision": job.precision} if job.precision else {}
+        return {"threads": str(job.threads), **more}
 
     @property
     def aside(self) -> str:
@@ -62,7 +65,7 @@ class CompiledTrainer(Trainer):
         self._whole, self._rest = whole, rest
         self._per_step = 0.0
         self._table: NumberTable | None = None
-        self._w = None if data.w is None else flat(data.w)
+        self._w = None if data.w is None else flat(self.net.be, data.w)
         self._weighed: Any = None
 
     def epoch(
@@ -73,7 +76,8 @@ class CompiledTrainer(Trainer):
             self.choose()
         if self._table is None:
             self._table = NumberTable(net.steps, self.optimizer, net.members or 1)
-        self._x, self._t, self._keys = flat(self.data.x), flat(self.data.t), keys_of(net)
+        self._x, self._t = flat(net.be, self.data.x), flat(net.be, self.data.t)
+        self._keys = keys_of(net)
         self._begin(position)
         self._set_order(number)
         if self._weighed is None or self._weights is not None:
@@ -86,6 +90,7 @@ class CompiledTrainer(Trainer):
             else:
                 batch = self.next
                 self._one_step((*self._recall(batch), float(self._weighed[batch])), interrupts)
+                self._verify(True, True)  # a device does not go on ahead into a block
         record = self._ended()
         if net.members is not None and resting.any() and net.history.records:
             before = net.history.records[-1]["loss"]
@@ -113,6 +118,15 @@ class CompiledTrainer(Trainer):
         each = self._weights if self._rows is None else self._weights[self._rows]
         return np.add.reduceat(each.astype(np.float64), begins)
 
+    def _scales(self) -> dict[str, Any]:
+        """What gradients of 16-bit floats are multiplied by; a block changes it."""
+        steps = self.net.steps
+        if self._whole.job.precision != "fp16":
+            return {}
+        if steps.loss_scale is None:
+            steps.loss_scale = first_scales(self.net.members)
+        return {"scales": steps.loss_scale}
+
     # -- a block -------------------------------------------------------------------------------
 
     def _block(self, count: int, interrupts: Interrupts) -> None:
@@ -131,7 +145,7 @@ class CompiledTrainer(Trainer):
         sound = updates.take_over(self.optimizer, going, count, bad)
         if not sound:
             self.next = first + int(bad[bad > 0].min())
-            self._verify(False, True)
+            self._refuse(self.next - 1)
         self.next = first + count
         weights = self._weighed[first : self.next]
         if not self.loss.is_mean:
@@ -158,7 +172,7 @@ class CompiledTrainer(Trainer):
         began = time.perf_counter()
         found: tuple[Any, Any] = steps.run(
             x, t, w, order, size, start, net.updates, numbers, self._keys, going,
-            not net.steps.tolerant,
+            not net.steps.tolerant, **self._scales(),
         )  # fmt: skip
         if self.next < whole:
             self._per_step = (time.perf_counter() - began) / count

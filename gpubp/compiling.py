@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .bound import Bound
-from .errors import DeviceError, InputError, shown, whole
+from .errors import DeviceError, InputError, nearest, shown, whole
 from .found import Way
 from .training import Trainer
 
@@ -44,20 +44,50 @@ def check_compile(compile: Any, threads: Any) -> None:
         )
 
 
+PRECISIONS = ("float32", "tf32", "bf16", "fp16")
+"""What products of a float32 network can be made in; weights and all else stay float32."""
+
+
+def check_precision(precision: Any, dtype: str, compile: Any) -> str:
+    """Return the precision of products that is asked for, "" for that of the network.
+
+    Raises `InputError` for one that a network of that dtype cannot have.
+
+    >>> check_precision(None, "float64", "auto"), check_precision("bf16", "float32", "auto")
+    ('', 'bf16')
+    """
+    if precision is None:
+        return ""
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision {shown(precision)}; {nearest(precision, PRECISIONS)}")
+    if dtype != "float32":
+        raise InputError(f"precision={precision!r} is for networks in float32, and this one is in "
+                         f"{dtype}: leave it out")  # fmt: skip
+    if precision == "float32":
+        return ""
+    if compile is False:
+        raise InputError(f"precision={precision!r} is of compiled steps: leave compile=False out")
+    return str(precision)
+
+
 def trainer(
-    plain: Trainer, compile: Any, threads: int | None, epochs: int, going_on: Way | None = None
-) -> tuple[Trainer, str]:
+    plain: Trainer, compile: Any, threads: int | None, epochs: int, going_on: Way | None = None,
+    precision: str = "",
+) -> tuple[Trainer, str]:  # fmt: skip
     """Return what trains: `plain`, or the same in compiled steps; and why it, or a layer, is plain.
 
     With `compile="auto"` steps are compiled where that can be done and pays, by an estimate that
     is the same in every run: the seconds of the plain path, at 100 microseconds a step and 20
     billion floating-point operations a second, are to be more than `SECONDS`. With True they are,
     or it is said why not: `InputError` for what cannot be compiled, `DeviceError` for a machine
-    that cannot. A training that is `going_on` from a checkpoint stays as it was.
+    that cannot. A training that is `going_on` from a checkpoint stays as it was. Products of
+    another `precision` than that of the network are for compiled steps alone.
     """
     if compile is False:
         return plain, "compile=False was given"
     asked = "compile=True"
+    if precision:
+        asked, compile = f"precision={precision!r}", True
     if going_on is not None:
         if compile == "auto" and going_on.path != "compiled":
             return plain, f"{going_on.file} was written on the plain path"
@@ -66,7 +96,7 @@ def trainer(
             compile = True
         threads = going_on.threads if threads is None else threads
     try:
-        made = _compiled(plain, threads, None if compile is True else epochs)
+        made = _compiled(plain, threads, None if compile is True else epochs, precision)
         return made, made.aside
     except _NotWorthIt as reason:
         return plain, str(reason)
@@ -107,7 +137,9 @@ class _Refused(Exception):  # noqa: N818 - becomes an InputError where it was as
     """What is trained, or how, is for the plain path."""
 
 
-def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> CompiledTrainer:
+def _compiled(
+    plain: Trainer, threads: int | None, epochs: int | None, precision: str
+) -> CompiledTrainer:
     net, data = plain.net, plain.data
     if reason := _refusal(plain):
         raise _Refused(reason)
@@ -118,6 +150,8 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
         if seconds < SECONDS:
             raise _NotWorthIt("it is short: compile=True (--compile on) compiles it")
     compiler = net.be.compiler()
+    if precision and precision not in compiler.PRECISIONS:
+        raise _Refused(f"{net.be.device} makes products in {net.be.precision}; give device='cuda'")
     from .blocks import CompiledTrainer
     from .program.tensors import Untraceable
     from .programs import Job, compiled, own_parts
@@ -129,11 +163,14 @@ def _compiled(plain: Trainer, threads: int | None, epochs: int | None) -> Compil
 
     def steps(rows: int) -> Compiled:
         job = Job(plain.loss, plain.optimizer, rows, target, data.w is not None, threads,
-                  plain.shuffle_seed is not None)  # fmt: skip
+                  plain.shuffle_seed is not None, precision)  # fmt: skip
         try:
-            return compiled(net, job)
+            made = compiled(net, job)
         except Untraceable as reason:
             raise _Refused(str(reason)) from reason
+        if made.recording.passages and compiler.Segmented is None:
+            raise _Refused("; ".join(made.recording.refused))
+        return made
 
     def choose() -> None:
         several = [steps(size) for size in (rows, rest) if size]
@@ -172,6 +209,10 @@ def _refusal(plain: Trainer) -> str:
                 else "rows of a source are read one batch at a time")  # fmt: skip
     if isinstance(plain.data.x, np.memmap):
         return "a memory map is read one batch at a time"
+    if plain.on_host and net.be.device != "cpu":
+        return f"the data do not fit on {net.be.device} and are read one batch at a time"
+    if plain.on_host:
+        return "the examples do not fit on the device, and are read one batch at a time"
     if plain.micro_batch is not None and plain.micro_batch < plain.batch_size:
         return "micro_batch is for the plain path"
     if type(net).train_step is not Bound.train_step or "train_step" in vars(net):

@@ -45,6 +45,24 @@ class UnknownDeviceError(DeviceError, InputError):
     """
 
 
+class OutOfMemoryError(DeviceError, MemoryError):
+    """A device has no room for what was asked for; a step that needed it was not taken.
+
+    `asked` is the size in bytes of the request that failed, `free` about how many were left.
+
+    >>> issubclass(OutOfMemoryError, MemoryError)
+    True
+    """
+
+    def __init__(self, message: str, asked: int = 0, free: int = 0) -> None:
+        super().__init__(message)
+        self.asked = asked
+        self.free = free
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.asked, self.free)
+
+
 class NonFiniteError(GpubpError, ArithmeticError):
     """A training step met NaN or an infinity; that step was not taken.
 
@@ -86,6 +104,18 @@ def _short(several: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> bool:
         return not several
     one = str | int | float | None
     return len(several) < 6 and all(isinstance(v, one) and len(shown(v)) < 20 for v in several)
+
+
+def in_bytes(size: float) -> str:
+    """Return a number of bytes as one reads it.
+
+    >>> in_bytes(800), in_bytes(3 * 2**20), in_bytes(1.5 * 2**40)
+    ('800 bytes', '3.0 MiB', '1,536.0 GiB')
+    """
+    if size < 1024:
+        return f"{size:.0f} bytes"
+    power = min(3, int(math.log2(size) // 10))
+    return f"{size / 1024**power:,.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
 _LISTED = 80  # names in a message

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
-from .backend import Array
+from . import inputs
+from .backend import Array, Rows
 from .bound import Bound
 from .losses import Loss
 
@@ -16,12 +18,14 @@ BLOCK = 4096
 
 
 def outputs(net: Bound, x: Array, last: Callable[[Array], Array]) -> Array:
-    """Return `last(raw output)` for all examples, joined along the batch."""
-    parts = [last(y) for y, _, _ in _blocks(net, x)]
+    """Return `last(raw output)` for all examples, joined along the batch: where they are."""
+    on_host = inputs.on_host(net.be, x)
+    with closing(passed(net, _blocks(net, x))) as blocks:
+        parts = [net.be.to_numpy(last(y)) if on_host else last(y) for y, _, _ in blocks]
     if len(parts) == 1:
         return parts[0]
-    axis = 0 if net.members is None else 1
-    return net.be.xp.concat(parts, axis=axis)
+    xp = np if on_host else net.be.xp
+    return xp.concat(parts, axis=0 if net.members is None else 1)
 
 
 def figures(net: Bound, x: Array, t: Array, w: Array | None, loss: Loss) -> dict[str, Any]:
@@ -30,9 +34,8 @@ def figures(net: Bound, x: Array, t: Array, w: Array | None, loss: Loss) -> dict
     The loss is weighted as its mean is, class weights included, the others by `w` alone. A list
     of figures, one for each member, in an ensemble.
     """
-    parts = ((y, t[start:stop, ...], None if w is None else w[start:stop, ...])
-             for y, start, stop in _blocks(net, x))  # fmt: skip
-    return figures_of(net, parts, loss, lambda: _variance(net, t, w))
+    with closing(passed(net, _blocks(net, x, t, w))) as parts:
+        return figures_of(net, parts, loss, lambda: _variance(net, t, w))
 
 
 def figures_of(
@@ -102,10 +105,12 @@ class Mean:
         if not kept.any():
             return
         terms = values[kept] * weights[kept, None]
-        begin = np.zeros((1, terms.shape[1])) if self._total is None else self._total
+        begin = np.zeros((1, terms.shape[1])) if self._total is None else self._on_host_now()
         begin = np.reshape(np.asarray(begin, dtype=np.float64), (1, -1))
         total = np.cumsum(np.concatenate([begin, terms]), axis=0)[-1]
-        self._total = float(total[0]) if self._net.members is None else total
+        total = float(total[0]) if self._net.members is None else total
+        be = self._net.be
+        self._total = be.asarray(np.asarray(total), "float64") if be.deferred else total
         self._weight = float(np.cumsum(np.concatenate([[self._weight], weights[kept]]))[-1])
 
     def _on_host(self, value: Array) -> Any:
@@ -124,12 +129,25 @@ class Mean:
         return mean
 
 
-def _blocks(net: Bound, x: Array) -> Iterator[tuple[Array, int, int]]:
+def passed(net: Bound, blocks: Generator[Rows]) -> Generator[Rows]:
+    """Yield raw outputs in the place of the examples; close `blocks` in the end."""
+    with closing(blocks):
+        for x, t, w in blocks:
+            yield net._forward(x, training=False)[0], t, w
+
+
+def _blocks(
+    net: Bound, x: Array, t: Array | None = None, w: Array | None = None
+) -> Generator[Rows]:
+    """Return a generator of blocks of examples, targets and weights on the device."""
     n = int(x.shape[0])
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        y, _ = net._forward(net.be.asarray(x[start:stop, ...]), training=False)
-        yield y, start, stop
+    spans = (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))
+    blocks = ((x[rows, ...], _part(t, rows), _part(w, rows)) for rows in spans)
+    return net.be.ahead(blocks) if inputs.on_host(net.be, x) else blocks
+
+
+def _part(a: Array | None, rows: slice) -> Array | None:
+    return None if a is None else a[rows, ...]
 
 
 def _sum(net: Bound, per_output: Array, w: Array | None) -> Array:

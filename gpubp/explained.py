@@ -25,9 +25,10 @@ from .program.calls import (
     Total,
 )  # fmt: skip
 from .program.program import build
+from .program.values import HALF, HALVES
 from .recording import recorded
 
-_BYTES = {"U": 4, "I": 8, "bool": 1, DOUBLE: 8}
+_BYTES = {"U": 4, "I": 8, "bool": 1, HALF: 2, DOUBLE: 8}
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,12 @@ class Explanation:
 
     `kernels` and `products` count calls, `texts` different kernels; `arena` is memory for what
     lies between calls, `held` that of weights, gradients and slots, `peak` both and the batch, all
-    of one member and in bytes; `flops` and `moved` are of one step.
+    of one member and in bytes; `flops` and `moved` are of one step; `precision` is that of
+    products, all else is in that of the network.
     """
 
     rows: tuple[Row, ...]
+    precision: str
     kernels: int
     texts: int
     products: int
@@ -75,7 +78,8 @@ class Explanation:
             "",
             f"{self.kernels} kernels ({self.texts} different), {self.products} products, "
             f"{self.barriers} barriers",
-            f"{self.flops / 1e6:.2f} MFLOP a step, {share:.1f} % of them in products; "
+            f"{self.flops / 1e6:.2f} MFLOP a step, {share:.1f} % of them in products, in "
+            f"{self.precision}; "
             f"{self.moved / 1024:.0f} KiB read or written",
             f"arena {self.arena / 1024:.1f} KiB, weights, gradients and slots "
             f"{self.held / 1024:.1f} KiB, peak {self.peak / 1024:.1f} KiB",
@@ -85,12 +89,13 @@ class Explanation:
 
 def explain(
     net: Bound, loss: Loss, optimizer: Optimizer, batch_size: int, threads: int = 1,
-    *, labels: bool | None = None, weighted: bool = False,
+    *, labels: bool | None = None, weighted: bool = False, precision: str | None = None,
 ) -> Explanation:  # fmt: skip
     """Return what one training step of a network comes to, of one member.
 
     `labels` says whether targets are class labels and not numbers; by default what the loss is
-    usually given. Raises `gpubp.errors.InputError` for a loss that the network cannot have, and
+    usually given. `precision` is what products are made in, see `Network.fit`. Raises
+    `gpubp.errors.InputError` for a loss that the network cannot have, and
     `gpubp.program.tensors.Untraceable`, which names layer and call, for what cannot be recorded. A
     layer that goes the plain path in the midst of compiled steps has no operations to count.
 
@@ -100,13 +105,14 @@ def explain(
     >>> found.products, found.rows[0].layer, found.rows[0].flops
     (5, '0', 128)
     """
-    program = step_of(net, loss, optimizer, batch_size, threads, labels=labels, weighted=weighted)
-    return of_program(program, net, optimizer)
+    program = step_of(net, loss, optimizer, batch_size, threads, labels=labels, weighted=weighted,
+                      precision=precision)  # fmt: skip
+    return of_program(program, net, optimizer, precision)
 
 
 def step_of(
     net: Bound, loss: Loss, optimizer: Optimizer, batch_size: int, threads: int = 1,
-    *, labels: bool | None = None, weighted: bool = False,
+    *, labels: bool | None = None, weighted: bool = False, precision: str | None = None,
 ) -> Program:  # fmt: skip
     """Return the program of a training step; see `explain`."""
     width = int(net.spec.shape[-1])
@@ -114,11 +120,15 @@ def step_of(
     if labels is None:
         labels = loss.targets in ("labels", "classes")
     target = (1, "int64") if labels else (loss.target_width(width), net.be.precision)
-    recording = recorded(net, optimizer, batch_size, loss, target, weighted)
-    return build(recording.phases, recording.precision, 1 if recording.passages else threads)
+    recording = recorded(net, optimizer, batch_size, loss, target, weighted, precision == "fp16")
+    half = precision if precision in HALVES else ""
+    shared = 1 if recording.passages else threads
+    return build(recording.phases, recording.precision, shared, half=half or "")
 
 
-def of_program(program: Program, net: Bound, optimizer: Optimizer) -> Explanation:
+def of_program(
+    program: Program, net: Bound, optimizer: Optimizer, precision: str | None = None
+) -> Explanation:
     """The same for a program that was built."""
     item = np.dtype(program.precision).itemsize
     rows = tuple(_rows(program, item))
@@ -129,6 +139,7 @@ def of_program(program: Program, net: Bound, optimizer: Optimizer) -> Explanatio
              if b.memory in ("x", "t", "w")}  # fmt: skip
     return Explanation(
         rows,
+        precision=precision or program.precision,
         kernels=len(launched),
         texts=len(set(launched)),
         products=sum(isinstance(call, Product) for call in program.calls),

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import inputs
 from .arguments import check_rest
-from .backend import Array, select
+from .backend import select
 from .bound import Bound
 from .categories import check_categories
 from .errors import DeviceError, InputError
@@ -55,12 +55,6 @@ class Feed:
     ) -> Generator[Checked]:
         """Yield batches on the host, each looked at; see `Source.batches`."""
         return self.source.batches(size, self._check, epoch, seed, start)
-
-    def on_device(self, batch: Checked) -> tuple[Array, Array, Array | None]:
-        """Return a batch as arrays of the network's device."""
-        be, (x, t, w) = self.net.be, batch
-        t = None if t is None else be.asarray(t, "int64" if t.dtype == np.int64 else None)
-        return be.asarray(x), t, None if w is None else be.asarray(w)
 
     def _checked(self, block: Block) -> Checked:
         net, host = self.net, self.host

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from . import compiling, evaluation, feeds, inputs, restarts, streaming
+from . import compiling, evaluation, feeds, inputs, memory, restarts, streaming
 from .arguments import check_callbacks, check_counts, check_keep, check_rest, pair, record_names
+from .backend import select
 from .bound import Bound
 from .checkpoints import Checkpoints, check_checkpoint
-from .compiling import check_compile
+from .compiling import check_compile, check_precision
 from .errors import InputError, NonFiniteError
 from .feeds import Feed
 from .found import path_of
@@ -92,6 +93,7 @@ class Fitting(Bound):
         resume: bool = False,
         compile: bool | str = "auto",
         threads: int | None = None,
+        precision: str | None = None,
     ) -> History:
         """Train, and return a record of each epoch; a second call goes on where this one ended.
 
@@ -103,6 +105,15 @@ class Fitting(Bound):
         sees the smaller ones). `shuffle_seed` fixes the order of the examples in every epoch,
         `shuffle=False` keeps it as it is. With `sample_weight` `(n,)` a mean loss is
         sum(w l) / sum(w).
+
+        Arrays of NumPy, lists and what NumPy can see are host data and are copied to the network's
+        device; arrays of that device (CuPy's, tensors of torch, what has DLPack or the CUDA array
+        interface) are used as they are, without a copy where their dtype is the network's. Those
+        of another device are refused with `DeviceError`. Host data that would fill more than 80 %
+        of the memory that is free on the device stays on the host, and so does a memory map: each
+        batch is copied while the one before it is in use, with the same result to the last bit.
+        Where the device's memory ends, `OutOfMemoryError` says which batch size would fit; no
+        step that was taken is lost.
 
         What need not be in memory at once comes as a source, `gpubp.data.Rows` or `Stream`, in the
         place of `x` and `y`, or of the pair `validation`. Its rows are looked at when they are
@@ -123,15 +134,22 @@ class Fitting(Bound):
         where that training began. It ends with the bits of one that was never left. Ctrl-C and
         SIGTERM write one before they end it; see `gpubp.Checkpoints`.
 
-        `compile=True` makes one function of many steps, for the CPU (`pip install gpubp[cpu]`), and
-        says why where it cannot; `"auto"` does so where it can and the training is long enough to
-        gain by it; `history.path` says which it was, `history.reason` why it was plain. A layer
-        that cannot be compiled, such as one with functions of its own, goes the plain path in the
-        midst of compiled steps, on one thread; `history.reason` names it. Compiling takes seconds,
-        once: what was compiled is kept on disk. `threads` are those that compute:
+        `compile=True` makes one function of many steps, on the CPU (`pip install gpubp[cpu]`) or,
+        as CUDA graphs, on a GPU, and says why where it cannot; `"auto"` does so where it can and
+        the training is long enough to gain by it; `history.path` says which it was,
+        `history.reason` why it was plain. A layer that cannot be compiled, such as one with
+        functions of its own, goes the plain path in the midst of compiled steps, on one thread
+        (on a GPU all of a training with such a layer does); `history.reason` names it. Compiling
+        takes seconds, once: what was compiled is kept on disk. `threads` are those that compute:
         None takes one for a small step, else as many as there are cores. The bits of a compiled
         training are the same in every run with as many threads, and differ from those of the plain
         path by rounding.
+
+        On a GPU `precision="tf32"`, `"bf16"` or `"fp16"` makes the matrix products of a float32
+        network in fewer bits, in compiled steps: they multiply rounded numbers and add up in
+        float32; weights, gradients, slots and all else stay float32. With `"fp16"` gradients are
+        scaled on their way through the layers, so that few are rounded to zero; a step whose
+        gradient overflows is left out, counts, and halves the scale.
 
         Raises `InputError` before anything is changed, and `NonFiniteError` where a step would
         have made NaN or an infinity: that step is not taken. Ctrl-C ends the step under way,
@@ -150,6 +168,7 @@ class Fitting(Bound):
             check_counts(1, micro_batch=micro_batch)
         check_callbacks(callbacks)
         check_compile(compile, threads)
+        products = check_precision(precision, self.be.precision, compile)
         where = check_checkpoint(checkpoint, every, resume)
         with self.be.activate():
             begun = self.epochs if where is None or not resume else where.epochs(self.epochs)
@@ -160,6 +179,8 @@ class Fitting(Bound):
                 held_out = self._data(*held, None, chosen, check_finite, "validation ")
             if not method.stepwise:
                 check_search(self, data, batch_size, micro_batch)
+                if isinstance(data, Data) and inputs.on_host(self.be, data.x):
+                    data = Data(*self.be.rows(data.x, data.t, data.w))  # read once, and kept
             feeds.check(self, data, held_out, epochs, batch_size, micro_batch)
             size, seed = batch_size or data.n or 1, shuffle_seed if shuffle else None
             batches = None
@@ -171,7 +192,7 @@ class Fitting(Bound):
             train = over if method.stepwise else LineSearchTrainer
             trainer = train(self, data, chosen, method, size, seed, micro_batch)
             going_on = None if where is None or not resume else path_of(where.files())
-            trainer, why = compiling.trainer(trainer, compile, threads, epochs, going_on)
+            trainer, why = compiling.trainer(trainer, compile, threads, epochs, going_on, products)
             trainer.watched = bool(callbacks)
             run = None
             if where is not None:
@@ -182,7 +203,9 @@ class Fitting(Bound):
             self.history.reason = why
             trainer.bar = Bar(None if batches is None else epochs * batches, progress)
             try:
-                with compiling.limited(threads if trainer.multiplies else None):
+                at_once = min(trainer.batch_size, micro_batch or trainer.batch_size)
+                told = memory.told(self, at_once, trainer.settle)
+                with compiling.limited(threads if trainer.multiplies else None), told:
                     self._epochs(trainer, epochs, held_out, callbacks, run)
             finally:
                 trainer.bar.close()
@@ -216,11 +239,12 @@ class Fitting(Bound):
         x, y = (how["x"], how["y"]) if held is None else pair(held)
         w = how["sample_weight"] if held is None else None
         losses = together.evaluate(x, y, sample_weight=w)["loss"]
-        self.restarts = restarts.outcome(together, losses, keep)
-        self._become(together, self.restarts.best)
+        with self.be.activate():
+            self.restarts = restarts.outcome(together, losses, keep)
+            self._become(together, self.restarts.best)
 
     def _become(self, together: Any, k: int) -> None:
-        """Take over everything from member `k` of an ensemble."""
+        """Take over everything from member `k` of an ensemble; on the current device."""
         self.load_state_dict({path: a[k, ...] for path, a in together.state_dict().items()})
         self.take_seed(together.seeds[k])
         self.history = restarts.alone(together.history, k)
@@ -303,10 +327,14 @@ class Fitting(Bound):
             return feeds.feed(self, x, y, w, loss, check_finite, which, epoch)
         if y is None:
             raise InputError("there are no targets: give y, or a source such as gpubp.data.Rows")
-        examples = inputs.features(be, x, self.inputs, f"{which}x", self.spec.categories)
-        n = int(examples.shape[0])
-        t = loss.read(be, y, width, n, f"{which}y")
+        x, name = inputs.numbers(be, x, f"{which}x"), f"{which}x"
+        stay = memory.stays(self, x, y, w)
+        examples = inputs.features(be, x, self.inputs, name, self.spec.categories, stay)
+        n, home = int(examples.shape[0]), be
+        if inputs.on_host(be, examples):
+            home, y, w = select("cpu", be.precision), inputs.brought(be, y), inputs.brought(be, w)
+        t = loss.read(home, y, width, n, f"{which}y")
         if check_finite:
-            inputs.finite(be, examples, f"{which}x")
-            inputs.finite(be, t, f"{which}y")
-        return Data(examples, t, inputs.weights(be, w, n))
+            inputs.finite(be, examples, name)
+            inputs.finite(home, t, f"{which}y")
+        return Data(examples, t, inputs.weights(home, w, n))

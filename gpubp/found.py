@@ -33,6 +33,7 @@ class Found(NamedTuple):
     slot_updates: int
     rate: Any
     rate_scale: Any
+    loss_scale: Any
     halted: Any
     lost: Any
     tolerant: bool
@@ -137,7 +138,7 @@ def _parse(
         for name, array in slots.items():
             if tuple(array.shape) != tuple(net.theta.shape):
                 raise ValueError(f"slot {name} has shape {array.shape}, not {net.theta.shape}")
-    scale, history = kept["rate_scale"], kept["history"]
+    scale, history, factors = kept["rate_scale"], kept["history"], kept.get("loss_scale")
     lead = () if net.members is None else (net.members,)
     return Found(
         path,
@@ -146,6 +147,7 @@ def _parse(
         _count(kept["slot_updates"]),
         None if kept["rate"] is None else np.asarray(kept["rate"], dtype=float),
         float(scale) if not isinstance(scale, list) else np.asarray(scale, dtype=float),
+        None if factors is None else np.asarray(factors, dtype=float).reshape(net.members or 1, 2),
         np.asarray(kept["halted"], dtype=bool).reshape(lead),
         np.asarray(kept["lost"], dtype=bool).reshape(lead),
         bool(kept["tolerant"]),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import pickling
+from .backend import Backend
 from .bound import Bound
 from .number_table import NumberTable
 from .programs import Compiled, arrays_of, flat, keys_of
@@ -23,6 +24,12 @@ from .rounding import error, pieces, tolerance
 
 _CHOOSING = {"where", "maximum", "minimum", "abs", "gt", "ge", "lt", "le", "opaque"}
 """Operations whose slope jumps somewhere, or of which nobody knows."""
+
+_MOST = 0.5
+"""Of the norm of a gradient; so much can be rounding where products are of 16 bits."""
+
+_SCALE = 128.0
+"""Of gradients in 16-bit floats: few overflow, and few of those that count come to zero."""
 
 
 def difference(net: Bound, steps: Compiled, x: Any, t: Any, w: Any) -> str:
@@ -40,9 +47,12 @@ def difference(net: Bound, steps: Compiled, x: Any, t: Any, w: Any) -> str:
 
 
 def _compared(net: Bound, state: dict[str, Any], steps: Compiled, x: Any, t: Any, w: Any) -> str:
-    job, precision = steps.job, net.be.precision
+    job, precision = steps.job, steps.job.precision or net.be.precision
     one, other = _twin(net, state), _twin(net, state)
-    losses, bad = _compiled_step(one, steps, x, t, w)
+    scales = np.tile([_SCALE, 0.0], (net.members or 1, 1)) if job.precision == "fp16" else None
+    losses, bad = _compiled_step(one, steps, x, t, w, scales)
+    if scales is not None and scales[:, 0].min() < _SCALE:
+        return ""  # a gradient that overflows in 16 bits: the step is left out
     loss, sound = _plain_gradient(other, job, x, t, w)
     lead = net.members or 1
     if not np.array_equal(sound, bad == 0):
@@ -50,15 +60,16 @@ def _compared(net: Bound, state: dict[str, Any], steps: Compiled, x: Any, t: Any
     if not sound.all():
         return ""  # training ends here on either path, or goes on without these members
     allowed = tolerance(precision, [1.0], steps.longest)
-    slack = math.sqrt(allowed) if _chooses(steps) else allowed
+    slack = min(_MOST, math.sqrt(allowed) if _chooses(steps) else allowed)
     size = max(1.0, float(np.abs(loss).max()))
     if (far := error(losses, loss)) > allowed * size:
         return f"the loss, {losses.tolist()} and not {loss.tolist()}, by {far:.1e}"
     for path, far in _norms(one, other, lead):
         if not far <= slack:
             return f"the gradient of {path!r}, in norm by {far:.1e} where {slack:.1e} is rounding"
-    for path, value in other._pass.pending.items():
-        mine = one.arrays.state_dict()[path].reshape(value.shape)
+    for path, pending in other._pass.pending.items():
+        value = _on_host(net.be, pending)
+        mine = _on_host(net.be, one.arrays.state_dict()[path]).reshape(value.shape)
         if error(mine, value) > max(allowed, tolerance(precision, value, steps.longest)):
             return f"the running state {path!r}, by {error(mine, value):.1e}"
     return _update(one, other, steps)
@@ -70,15 +81,18 @@ def _twin(net: Bound, state: dict[str, Any]) -> Bound:
     return twin
 
 
-def _compiled_step(one: Bound, steps: Compiled, x: Any, t: Any, w: Any) -> tuple[Any, Any]:
+def _compiled_step(
+    one: Bound, steps: Compiled, x: Any, t: Any, w: Any, scales: Any
+) -> tuple[Any, Any]:
     job, members = steps.job, one.members or 1
     arrays = arrays_of(one, job.optimizer)
     numbers = NumberTable(one.steps, job.optimizer, members).of(one.steps.slots.updates + 1, 1)
     going = np.ones(members, dtype=bool)
     order = np.arange(job.rows) if job.shuffled else None
+    more = {"scales": scales} if scales is not None else {}
     found = steps.over(one, arrays).run(
-        *(None if a is None else flat(a) for a in (x, t, w)), order, job.rows, 0, one.updates,
-        numbers, keys_of(one), going, False,
+        *(None if a is None else flat(one.be, a) for a in (x, t, w)), order, job.rows, 0,
+        one.updates, numbers, keys_of(one), going, False, **more,
     )  # fmt: skip
     return found[0][0], found[1]
 
@@ -96,8 +110,13 @@ def _plain_gradient(other: Bound, job: Any, x: Any, t: Any, w: Any) -> tuple[Any
     ok = be.finite(other.grad, value, rate)
     if other._pass.pending:
         ok = other.arrays.sound_state(other._pass.pending) & ok
-    sound = np.broadcast_to(np.asarray(ok).reshape(-1), (other.members or 1,))
-    return np.asarray(value, dtype=np.float64).reshape(-1), sound
+    sound = np.broadcast_to(_on_host(be, ok).reshape(-1), (other.members or 1,))
+    return _on_host(be, value).astype(np.float64).reshape(-1), sound
+
+
+def _on_host(be: Backend, a: Any) -> Any:
+    """An array, or a number, as NumPy's; not copied if it is there."""
+    return be.to_numpy(a) if be.owns(a) and not isinstance(a, np.ndarray) else np.asarray(a)
 
 
 def _norms(one: Bound, other: Bound, lead: int) -> Any:
@@ -106,7 +125,7 @@ def _norms(one: Bound, other: Bound, lead: int) -> Any:
     One that is small beside the others of the network may be a sum that cancels, such as that of a
     bias in front of a normalisation: it counts as large as they are.
     """
-    given, wanted = (np.asarray(n.grad).reshape(lead, -1) for n in (one, other))
+    given, wanted = (_on_host(n.be, n.grad).reshape(lead, -1) for n in (one, other))
     places = other.arrays.params.places.values()
     parts = [slice(place.start, place.stop) for place in places]
     norms = np.stack([_norm(wanted[:, part]) for part in parts])
@@ -138,9 +157,10 @@ def _update(one: Bound, other: Bound, steps: Compiled) -> str:
     other.steps.replace(job.optimizer, t)
     wanted, given = arrays_of(other, job.optimizer), arrays_of(one, job.optimizer)
     for name in ("theta", *(n for n in wanted if n.startswith("slot:"))):
-        allowed = tolerance(be.precision, wanted[name], 4 if job.optimizer.max_norm is None
+        new, expected = _on_host(be, given[name]), _on_host(be, wanted[name])
+        allowed = tolerance(be.precision, expected, 4 if job.optimizer.max_norm is None
                             else steps.longest)  # fmt: skip
-        far = error(given[name], wanted[name])
+        far = error(new, expected)
         if far > allowed:
             what = "the new weights" if name == "theta" else f"the slot {name[5:]!r}"
             return f"{what}, from the same gradient, by {far:.1e} where {allowed:.1e} is rounding"

@@ -1,9 +1,9 @@
 """What comes in from outside: arrays of any kind, looked at before anything is changed.
 
 NumPy arrays (read-only memory maps too), lists, and whatever NumPy can see are host data and go
-to any device; arrays of the network's own device are used as they are; arrays on another device
-are refused. Features and real targets are converted to the network's dtype: float64, integers
-and booleans become float32 in a float32 network.
+to any device; arrays of the network's own device are used as they are, without a copy, those of
+other libraries too; arrays on another device are refused. Features and real targets are converted
+to the network's dtype: float64, integers and booleans become float32 in a float32 network.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 
 from .backend import Array, Backend
 from .categories import check_categories
-from .errors import InputError
+from .errors import DeviceError, InputError, OutOfMemoryError
+from .foreign import masked, on_cuda
 
 _BLOCK = 1 << 20  # elements looked at in one go: no second copy of a large data set
 
@@ -49,13 +50,15 @@ def features(
     shape: tuple[int, ...],
     name: str = "x",
     categories: tuple[int, ...] = (),
+    stay: bool = False,
 ) -> Array:
     """Return examples `(n, *shape)` on the device in its dtype.
 
     `categories` (see `Spec`) says which features are categories: `InputError` for a value that is
     not a whole number among them. To look, the host waits for the device.
 
-    A read-only or larger-than-memory NumPy memory map stays what it is: batches are converted.
+    A read-only or larger-than-memory NumPy memory map stays what it is: batches are converted. So
+    does any array of NumPy's that is told to `stay`.
 
     >>> import gpubp
     >>> features(gpubp.select("cpu"), [[1, 2]], (2,)).dtype.name
@@ -66,7 +69,7 @@ def features(
         wanted = ", ".join(["n", *map(str, shape)])
         raise InputError(f"{name} has shape {tuple(x.shape)}; the network takes ({wanted})")
     _not_empty(x, name)
-    x = x if isinstance(x, np.memmap) else be.asarray(x)
+    x = x if isinstance(x, np.memmap) or stay else be.asarray(x)
     if any(categories):
         check_categories(be, x, categories, name)
     return x
@@ -158,8 +161,8 @@ def finite(be: Backend, x: Array, name: str, rows: Any = None) -> None:
         return
     for start in range(0, x.shape[0], size):
         block = x[start : min(start + size, x.shape[0]), ...]
-        if isinstance(x, np.memmap):  # not converted yet: 1e300 is an infinity in float32
-            block = block.astype(be.precision)
+        if isinstance(x, np.ndarray):  # perhaps not converted yet: 1e300 is inf in float32
+            block = block.astype(be.precision, copy=False)
         if bool(xp.all(xp.isfinite(block))):
             continue
         host = np.asarray(block) if isinstance(x, np.ndarray) else be.to_numpy(block)
@@ -170,6 +173,23 @@ def finite(be: Backend, x: Array, name: str, rows: Any = None) -> None:
         raise InputError(message)
 
 
+def on_host(be: Backend, x: Array) -> bool:
+    """Whether examples stayed on the host, and go to the device batch by batch.
+
+    >>> import gpubp
+    >>> on_host(gpubp.select("cpu"), np.zeros((2, 1)))
+    False
+    """
+    return isinstance(x, np.memmap) or (isinstance(x, np.ndarray) and not be.owns(x))
+
+
+def brought(be: Backend, a: Any) -> Any:
+    """Return an array on the device as one of NumPy's, and anything else as it is."""
+    if a is None or isinstance(a, np.ndarray) or not (be.owns(a) or on_cuda(a)):
+        return a
+    return be.to_numpy(be.adopt(a) if not be.owns(a) else a)
+
+
 def is_labels(be: Backend, t: Array) -> bool:
     """Whether targets on the device are integer labels."""
     return bool(t.dtype == be.xp.int64)
@@ -178,6 +198,8 @@ def is_labels(be: Backend, t: Array) -> bool:
 def like(given: Any, be: Backend, result: Array) -> Any:
     """Return `result` as the kind of array that `given` is: the same library, on its device.
 
+    Host data without DLPack gives NumPy's arrays, those of a device (Numba's, cuDF's) CuPy's.
+
     >>> import gpubp
     >>> be = gpubp.select("cpu")
     >>> type(like([[1.0]], be, be.asarray([[2.0]]))).__name__
@@ -185,12 +207,13 @@ def like(given: Any, be: Backend, result: Array) -> Any:
     """
     if be.owns(given) and not isinstance(given, np.ndarray):
         return result
+    if not on_cuda(given):
+        result = be.to_numpy(result)
     if isinstance(given, np.ndarray) or not hasattr(given, "__dlpack__"):
-        return be.to_numpy(result)
-    from array_api_compat import array_namespace
+        return result
+    from array_api_compat import array_namespace, is_array_api_obj
 
-    on_host = int(given.__dlpack_device__()[0]) == 1
-    return array_namespace(given).from_dlpack(be.to_numpy(result) if on_host else result)
+    return array_namespace(given).from_dlpack(result) if is_array_api_obj(given) else result
 
 
 def _masked(x: Any) -> bool:
@@ -200,8 +223,15 @@ def _masked(x: Any) -> bool:
 
 
 def _host(be: Backend, x: Any, name: str) -> Array:
-    if hasattr(x, "__dlpack__") or hasattr(x, "__array__"):
-        return be.adopt(x)
+    if masked(x):
+        raise InputError(f"{name} has nulls; fill them first, as with {name}.fillna(value)")
+    if hasattr(x, "__dlpack__") or hasattr(x, "__array__") or on_cuda(x):
+        try:
+            return be.adopt(x)
+        except OutOfMemoryError:
+            raise
+        except DeviceError as error:
+            raise DeviceError(f"{name}: {error}") from error
     try:
         return np.asarray(x)
     except ValueError as error:

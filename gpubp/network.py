@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import evaluation, inputs, io, pickling, streaming
+from . import evaluation, inputs, io, memory, pickling, streaming
 from .backend import Backend
 from .errors import DeviceError, InputError, shown
 from .fitting import Fitting
@@ -96,8 +96,12 @@ class Network(Fitting):
     def predict(self, x: Any) -> Any:
         """Return the raw output `(n, *out)` (an ensemble: `(members, n, *out)`) in inference mode.
 
-        Out comes the kind of array that went in, of a source (`gpubp.data.Rows` or `Stream`) one
-        of NumPy with its rows in order.
+        Out comes the kind of array that went in: NumPy's of NumPy's, of lists and of what NumPy
+        can see, CuPy's of CuPy's, tensors of torch of tensors, where those are; of other arrays of
+        a CUDA device CuPy's. Of a source (`gpubp.data.Rows` or `Stream`) comes an array of NumPy's
+        with its rows in order. Arrays of the network's device are not copied, host data is copied
+        to it, what does not fit there a few thousand rows at a time, and `DeviceError` is raised
+        for an array of another device.
 
         >>> import gpubp
         >>> gpubp.Network(gpubp.Linear(1, W="ones"), inputs=2).predict([[1, 2]])
@@ -120,11 +124,13 @@ class Network(Fitting):
         return self._infer(x, lambda y: loss.classes(self.be, y))
 
     def _infer(self, x: Any, last: Any) -> Any:
-        with self.be.activate():
+        with memory.told(self, evaluation.BLOCK):
             if isinstance(x, Source):
                 return streaming.outputs(self, x, last)
-            examples = inputs.features(self.be, x, self.inputs, "x", self.spec.categories)
-            return inputs.like(x, self.be, evaluation.outputs(self, examples, last))
+            be, given = self.be, inputs.numbers(self.be, x, "x")
+            stay = memory.stays(self, given)
+            examples = inputs.features(be, given, self.inputs, "x", self.spec.categories, stay)
+            return inputs.like(x, be, evaluation.outputs(self, examples, last))
 
     def _classifier(self) -> Loss:
         if self.loss is None:
@@ -165,7 +171,7 @@ class Network(Fitting):
             raise InputError(f"evaluate: {self.lacks_loss('give loss=')}")
         chosen = named_loss(loss) if loss is not None else self.loss
         assert chosen is not None
-        with self.be.activate():
+        with memory.told(self, evaluation.BLOCK):
             return self._figures(self._data(x, y, sample_weight, chosen, True, ""), chosen)
 
     # -- files ---------------------------------------------------------------------------------

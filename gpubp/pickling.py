@@ -40,6 +40,7 @@ def state_of(net: Bound) -> dict[str, Any]:
         "updates": net.updates,
         "frozen": net.frozen,
         "rates": (steps.rate_scale, steps.rate),
+        "loss_scale": steps.loss_scale,
         "members": (steps.halted, steps.lost, steps.tolerant),
     }
 
@@ -77,6 +78,7 @@ def restore(net: Bound, state: dict[str, Any]) -> None:
     net.freeze(*state["frozen"])
     steps = net.steps
     steps.rate_scale, steps.rate = state["rates"]
+    steps.loss_scale = state.get("loss_scale")
     steps.slots.kind, steps.slots.updates = state["optimizer"]
     halted, steps.lost, steps.tolerant = state["members"]
     with net.be.activate():

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import seeds
 from .activations import ACTIVATIONS
+from .backend import Backend
 from .bound import Bound
 from .diagnosis import around
 from .layers import Layer
@@ -17,15 +18,23 @@ from .optimizers import Optimizer
 from .passages import Passages
 from .program.calls import Launch, Opaque, Product, Program
 from .program.program import build
+from .program.values import HALVES
 from .recording import Recording, recorded
 
 _KEPT = 8
 """How many compiled steps a network keeps: two for each of the last few kinds of `fit`."""
 
 
+_LAID_OUT = ("rows", "threads", "shuffled", "precision")
+"""What two jobs must have in common beside their programs."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """What a step is compiled for: `target` is the width of the targets and their dtype."""
+    """What a step is compiled for: `target` is the width of the targets and their dtype.
+
+    `precision` is that of products, "" for the network's own.
+    """
 
     loss: Loss
     optimizer: Optimizer
@@ -34,6 +43,7 @@ class Job:
     weighted: bool
     threads: int
     shuffled: bool
+    precision: str = ""
 
 
 class Compiled:
@@ -49,10 +59,14 @@ class Compiled:
         self.sound = False
         """Whether a step was held against that of the plain path."""
         self.recording: Recording = recorded(
-            net, job.optimizer, job.rows, job.loss, job.target, job.weighted
-        )
+            net, job.optimizer, job.rows, job.loss, job.target, job.weighted,
+            job.precision == "fp16",
+        )  # fmt: skip
         shared = 1 if net.members is not None or self.recording.passages else job.threads
-        self.program: Program = build(self.recording.phases, self.recording.precision, shared)
+        self.program: Program = build(
+            self.recording.phases, self.recording.precision, sharing=net.be.sharing(shared),
+            half=job.precision if job.precision in HALVES else "",
+        )  # fmt: skip
         self._steps: Any = None
         self._bound: tuple[Any, ...] = ()
 
@@ -65,8 +79,7 @@ class Compiled:
         mine, theirs = self.recording.constants, other.recording.constants
         return (
             self.program == other.program
-            and (self.job.threads, self.job.shuffled) == (other.job.threads, other.job.shuffled)
-            and self.job.rows == other.job.rows
+            and all(getattr(self.job, n) == getattr(other.job, n) for n in _LAID_OUT)
             and mine.keys() == theirs.keys()
             and all(np.array_equal(mine[name], theirs[name]) for name in mine)
         )
@@ -87,7 +100,8 @@ class Compiled:
         if self.recording.passages:
             passes = Passages(net, self.recording.passages)
             return compiler.Segmented(self.program, net.members, memories, passes)
-        return compiler.Steps(self.program, net.members, memories, job.threads)
+        more = {"tf32": True} if job.precision == "tf32" else {}
+        return compiler.Steps(self.program, net.members, memories, job.threads, **more)
 
     @property
     def longest(self) -> int:
@@ -162,9 +176,10 @@ def _key(net: Bound, job: Job) -> tuple[Any, ...] | None:
         net.layer, net.frozen, tuple(ACTIVATIONS.items()), job.loss, method.kind,
         method.inner.formula, method.penalties, method.clip, method.max_norm, method.decay_on,
         bool(method.weight_decay), job.rows, job.target, job.weighted, job.threads, job.shuffled,
+        job.precision,
     )  # fmt: skip
 
 
-def flat(a: Any) -> Any:
-    """An array of examples as rows in one piece."""
-    return np.ascontiguousarray(a.reshape(len(a), -1))
+def flat(be: Backend, a: Any) -> Any:
+    """An array of examples of a device as rows in one piece."""
+    return be.xp.ascontiguousarray(a.reshape(len(a), -1))

@@ -47,17 +47,20 @@ class Recording:
 
 
 def recorded(
-    net: Bound, optimizer: Optimizer, rows: int, loss: Loss, target: tuple[int, str], weighted: bool
-) -> Recording:
+    net: Bound, optimizer: Optimizer, rows: int, loss: Loss, target: tuple[int, str],
+    weighted: bool, scaled: bool = False,
+) -> Recording:  # fmt: skip
     """Return what a training step does, with layers on the plain path that cannot be recorded.
 
-    Each time one is met all is recorded anew without it, so that nothing of it is left. Raises
-    `Untraceable` where more than the inside of layers cannot be recorded.
+    Each time one is met all is recorded anew without it, so that nothing of it is left. Gradients
+    that are `scaled` come through the layers multiplied by the memory `scale`. Raises `Untraceable`
+    where more than the inside of layers cannot be recorded.
     """
     refused: dict[str, str] = {}
     while True:
         try:
-            found = Shadow(net, optimizer, rows, refused).record(loss, optimizer, target, weighted)
+            shadow = Shadow(net, optimizer, rows, refused, scaled)
+            found = shadow.record(loss, optimizer, target, weighted)
         except UntraceableLayer as error:
             if error.path in refused:
                 raise
@@ -88,14 +91,19 @@ class RecordedArrays(Arrays):
         self.state = views(be, spec, self._running, self._state, "state")
 
 
+def _unscaled(xp: Any, g: Any, scale: Any) -> Any:
+    return g * (1.0 / scale)
+
+
 class RecordedUpdates(Updates):
     """An update whose numbers come with the step, and whose guard is recorded."""
 
     def __init__(
         self, be: RecordingBackend, arrays: RecordedArrays, shared: Pass, of: Updates,
-        optimizer: Optimizer,
+        optimizer: Optimizer, scale: Tensor | None = None,
     ) -> None:  # fmt: skip
         super().__init__(be, arrays, shared, ())
+        self._scale = scale
         self.frozen, self._recorder = of.frozen, be.recorder
         memory = be.recorder.memory
         self.slots.arrays = {n: memory(f"slot:{n}", arrays.params.size) for n in optimizer.slots}
@@ -117,6 +125,14 @@ class RecordedUpdates(Updates):
         self.count = 1 + len(known)
         return [self._number(1 + i) for i in range(len(known))]
 
+    def gather(self, optimizer: Optimizer) -> None:
+        if self._scale is not None:
+            self._arrays.finish_gradients()
+            grad = self._arrays.grad
+            self._be.write(grad, self._be.map(_unscaled, grad, self._scale))
+            self._arrays.written.update(self._arrays.params.places)
+        super().gather(optimizer)
+
     def apply(self, optimizer: Optimizer, value: Array) -> bool:
         recorder, held = self._recorder, self._recorder.memory("loss", 1)
         recorder.write(held.region, value)
@@ -136,8 +152,9 @@ class Shadow(Bound):
     """A network of one member on a device that records; layers that are `refused` as calls."""
 
     def __init__(
-        self, net: Bound, optimizer: Optimizer, rows: int, refused: Mapping[str, str] = _NONE
-    ) -> None:
+        self, net: Bound, optimizer: Optimizer, rows: int, refused: Mapping[str, str] = _NONE,
+        scaled: bool = False,
+    ) -> None:  # fmt: skip
         be = RecordingBackend(net.be.precision)
         self._opaque = opaque = OpaqueLayers(be.recorder, refused)
         self.be: Backend = be
@@ -148,9 +165,16 @@ class Shadow(Bound):
         self._pass = Pass(be, key)
         self._pass.step = be.recorder.leaf("step", (), UNSIGNED)  # type: ignore[assignment]
         self._run = Run(self._pass, "", self.arrays.state, self.spec)
-        self._updates = RecordedUpdates(be, self.arrays, self._pass, net.steps, optimizer)
+        self._scale = be.recorder.leaf("scale", (), FLOAT) if scaled else None
+        self._updates = RecordedUpdates(
+            be, self.arrays, self._pass, net.steps, optimizer, self._scale
+        )
         self.steps = self._updates
         self._rows, self._recorder = rows, be.recorder
+
+    def _backward(self, context: Any, delta: Array, input_gradient: bool = False) -> Array | None:
+        scaled = delta if self._scale is None else delta * self._scale
+        return super()._backward(context, scaled, input_gradient)
 
     def record(
         self, loss: Loss, optimizer: Optimizer, target: tuple[int, str], weighted: bool

@@ -99,6 +99,7 @@ class Run:
                 name: xp.asarray(asarray(a), copy=True) for name, a in found.slots.items()
             }
         steps.rate_scale, steps.rate = found.rate_scale, found.rate
+        steps.loss_scale = found.loss_scale
         steps.tolerant, steps.lost = found.tolerant, found.lost
         steps.go_on()
         steps.halt(found.halted)
@@ -155,6 +156,7 @@ class Run:
             "slot_updates": slots.updates,
             "rate": None if steps.rate is None else np.asarray(steps.rate).tolist(),
             "rate_scale": np.asarray(steps.rate_scale).tolist(),
+            "loss_scale": None if steps.loss_scale is None else steps.loss_scale.tolist(),
             "halted": steps.halted.tolist(),
             "lost": steps.lost.tolist(),
             "tolerant": steps.tolerant,

@@ -13,6 +13,7 @@ import numpy as np
 
 from .feeds import Feed
 from .history import Callback, Monitor
+from .inputs import on_host
 from .training import Data, Trainer
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -79,6 +80,8 @@ def fingerprint(net: Any, data: Any) -> str:
     for part in (p for p in (data.x, data.t, data.w) if p is not None):
         if isinstance(part, np.ndarray):
             taken = part[rows]
+            if data.x is part and on_host(be, part) and not isinstance(part, np.memmap):
+                taken = taken.astype(be.precision)  # the same where they fit on the device
         else:
             taken = be.to_numpy(be.take(part, be.asarray(rows, "int64")))
         checksum = crc32(np.ascontiguousarray(taken).tobytes(), checksum)

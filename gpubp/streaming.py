@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from . import evaluation
 from .arguments import check_rest
-from .backend import Array
+from .backend import Array, Rows
 from .bound import Bound
 from .errors import InputError
 from .evaluation import BLOCK
@@ -41,7 +41,6 @@ class StreamTrainer(Trainer):
     def epoch(
         self, number: int, interrupts: Interrupts, position: Position | None = None
     ) -> dict[str, Any]:
-        self._reading: Generator[Batch] | None = None
         try:
             record = super().epoch(number, interrupts, position)
             if not self.mean.so_far()[1]:
@@ -50,16 +49,15 @@ class StreamTrainer(Trainer):
         except Exception:
             self._verify(True, True)  # a device may be behind
             raise
-        finally:
-            if self._reading is not None:
-                self._reading.close()
 
-    def _batches(self, number: int, start: int) -> Iterator[Batch]:
-        self._reading = self._read(number, start)
-        return self._reading
+    def _batches(self, number: int, start: int) -> Generator[Batch]:
+        weights = deque[float]()  # of the batch in use, and of one that is read ahead
+        with closing(self.net.be.ahead(self._read(number, start, weights))) as coming:
+            for x, t, w in coming:
+                yield x, t, w, weights.popleft()
 
-    def _read(self, number: int, start: int) -> Generator[Batch]:
-        feed, self._last = self.data, deque[tuple[int, Checked]](maxlen=CHECK_EVERY)
+    def _read(self, number: int, start: int, weights: deque[float]) -> Generator[Checked]:
+        feed, self._last = self.data, deque[tuple[int, Checked]](maxlen=CHECK_EVERY + 1)
         with closing(feed.batches(self.batch_size, number, self.shuffle_seed, start)) as batches:
             for place, batch in enumerate(batches, start):
                 rows = len(batch[0])
@@ -68,7 +66,8 @@ class StreamTrainer(Trainer):
                 if not self.net.be.deferred:
                     self._last.clear()
                 self._last.append((place, batch))
-                yield (*feed.on_device(batch), self._weigh(batch))
+                weights.append(self._weigh(batch))
+                yield batch
 
     def _check_last(self, rows: int) -> None:
         try:
@@ -78,10 +77,9 @@ class StreamTrainer(Trainer):
                 f"Stream: the last batch of {self.batch_size} has {rows} rows: {error}"
             ) from error
 
-    def _recall(self, batch: int) -> tuple[Array, Array, Array | None]:
+    def _recall(self, batch: int) -> Rows:
         [kept] = [given for place, given in self._last if place == batch]
-        x, t, w = self.data.on_device(kept)
-        return x, t, w
+        return self.net.be.rows(*kept)
 
     def _weigh(self, batch: Checked) -> float:
         _, t, w = batch
@@ -93,25 +91,22 @@ def figures(net: Bound, feed: Feed, loss: Loss) -> dict[str, Any]:
     """Return what `evaluation.figures` does, of the rows of a source."""
     moments = Moments()
 
-    def parts() -> Generator[tuple[Array, Array, Array | None]]:
+    def read() -> Generator[Checked]:
         with closing(feed.batches(BLOCK)) as batches:
             for batch in batches:
                 if not loss.classifies:
                     moments.add(*batch[1:])
-                x, t, w = feed.on_device(batch)
-                yield net._forward(x, training=False)[0], t, w
+                yield batch
 
-    with closing(parts()) as given:
-        return evaluation.figures_of(net, given, loss, moments.variance)
+    with closing(evaluation.passed(net, net.be.ahead(read()))) as parts:
+        return evaluation.figures_of(net, parts, loss, moments.variance)
 
 
 def outputs(net: Bound, source: Source, last: Callable[[Array], Array]) -> Any:
     """Return `last(raw output)` for all rows of a source, on the host."""
-    found = []
-    with closing(Feed(net, source).batches(BLOCK)) as batches:
-        for x, _, _ in batches:
-            y, _ = net._forward(net.be.asarray(x), training=False)
-            found.append(net.be.to_numpy(last(y)))
+    read = Feed(net, source).batches(BLOCK)
+    with closing(evaluation.passed(net, net.be.ahead(read))) as parts:
+        found = [net.be.to_numpy(last(y)) for y, _, _ in parts]
     return np.concatenate(found, axis=0 if net.members is None else 1)
 
 

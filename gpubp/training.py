@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
-from .backend import Array
+from . import inputs
+from .backend import Array, Rows, select
 from .bound import Bound
 from .evaluation import BLOCK, Mean
 from .interrupts import Interrupts
@@ -28,7 +30,10 @@ Batch: TypeAlias = tuple[Array, Array, Array | None, float]
 
 @dataclass
 class Data:
-    """Examples, targets and weights on the device (a memory map stays on the host)."""
+    """Examples, targets and weights, all of them on the device or all on the host.
+
+    They are on the host where they do not fit on the device, or the examples are a memory map.
+    """
 
     x: Array
     t: Array
@@ -98,6 +103,8 @@ class Trainer:
         self.after_batch: Callable[[], None] = _nothing
         self.until_due: Callable[[], float] = _endless
         self.next, self.began, self.mean = 0, 0.0, Mean(net)
+        self.on_host = isinstance(data, Data) and inputs.on_host(net.be, data.x)
+        """Whether the data goes to the device batch by batch."""
         self._weights = self._weights_on_host()
         self._rows: Any = None
         self._taken: Any = None
@@ -110,6 +117,7 @@ class Trainer:
     def _weights_on_host(self) -> Any:
         """What each example weighs in the mean loss, `(n,)`; None where each weighs one."""
         be, data, parts = self.net.be, self.data, []
+        be = select("cpu", be.precision) if self.on_host else be
         for start in range(0, data.n, BLOCK):  # not at once: that may take n times n_out
             rows = slice(start, min(start + BLOCK, data.n))
             w = None if data.w is None else data.w[rows, ...]
@@ -127,8 +135,9 @@ class Trainer:
         With a `position` of that epoch, on the examples that are left, as if all had been met.
         """
         self._begin(position)
-        for batch in self._batches(number, self.next):
-            self._one_step(batch, interrupts)
+        with closing(self._batches(number, self.next)) as batches:
+            for batch in batches:
+                self._one_step(batch, interrupts)
         return self._ended()
 
     def _begin(self, position: Position | None) -> None:
@@ -156,21 +165,32 @@ class Trainer:
         self._verify(True, True)
         return {"loss": self.mean.result(), "seconds": time.perf_counter() - self.began}
 
+    def settle(self) -> None:
+        """Wait for a device that works ahead; raise where a step was not finite."""
+        self._verify(True, True)
+
     def position(self) -> Position:
         """Return where the epoch under way is; waits for a device that works ahead."""
         self._verify(True, True)
         seconds = time.perf_counter() - self.began
         return Position(self.next, *self.mean.so_far(), seconds)
 
-    def _batches(self, number: int, start: int) -> Iterator[Batch]:
+    def _batches(self, number: int, start: int) -> Generator[Batch]:
         """The batches of an epoch from batch `start` on, each with its weight in the mean loss."""
         self._set_order(number)
-        for batch in range(start, self.batches):
-            yield (*self._recall(batch), self._weight(batch))
+        if not self.on_host:
+            for batch in range(start, self.batches):
+                yield (*self._recall(batch), self._weight(batch))
+            return
+        on_host = (self._rows_on_host(batch) for batch in range(start, self.batches))
+        with closing(self.net.be.ahead(on_host)) as coming:
+            for batch, (x, t, w) in enumerate(coming, start):
+                yield x, t, w, self._weight(batch)
 
     def _set_order(self, number: int) -> None:
         self._rows = order = self._order(number)
-        self._taken = None if order is None else self.net.be.asarray(order, "int64")
+        here = order is None or self.on_host
+        self._taken = None if here else self.net.be.asarray(order, "int64")
 
     def _order(self, epoch: int) -> Any:
         if self.shuffle_seed is None:
@@ -180,18 +200,22 @@ class Trainer:
     def _span(self, batch: int) -> slice:
         return slice(batch * self.batch_size, min((batch + 1) * self.batch_size, self.data.n))
 
-    def _recall(self, batch: int) -> tuple[Array, Array, Array | None]:
+    def _recall(self, batch: int) -> Rows:
         """A batch of the epoch under way, once more where it must be looked into."""
         be, data, span = self.net.be, self.data, self._span(batch)
+        if self.on_host:
+            return be.rows(*self._rows_on_host(batch))
         if self._rows is None:
             w = None if data.w is None else data.w[span, ...]
-            return be.asarray(data.x[span, ...]), data.t[span, ...], w
+            return data.x[span, ...], data.t[span, ...], w
         taken = self._taken[span]
-        if isinstance(data.x, np.memmap):
-            x = be.asarray(data.x[self._rows[span]])
-        else:
-            x = be.take(data.x, taken)
-        return x, be.take(data.t, taken), None if data.w is None else be.take(data.w, taken)
+        w = None if data.w is None else be.take(data.w, taken)
+        return be.take(data.x, taken), be.take(data.t, taken), w
+
+    def _rows_on_host(self, batch: int) -> Rows:
+        data, span = self.data, self._span(batch)
+        rows = span if self._rows is None else self._rows[span]
+        return data.x[rows], data.t[rows], None if data.w is None else data.w[rows]
 
     def _weight(self, batch: int) -> float:
         span = self._span(batch)
@@ -210,7 +234,12 @@ class Trainer:
             batch -= lost - 1
         elif ok:
             return
+        self._refuse(batch)
+
+    def _refuse(self, batch: int) -> NoReturn:
+        """Raise for a batch of the epoch under way whose step was not finite."""
+        net = self.net
         x, t, w = self._recall(batch)
         y, _ = net._forward(x, training=True)
-        value, delta = self.loss.value_and_delta(be, y, t, w)
+        value, delta = self.loss.value_and_delta(net.be, y, t, w)
         raise net.diagnose(x, delta, value)

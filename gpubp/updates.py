@@ -51,6 +51,9 @@ class Updates:
         """The members that stand still, and those of them whose step was not finite."""
         self.stopped: Sequence[int] = ()
         """The members whose last step was not finite."""
+        self.loss_scale: Any = None
+        """What gradients of 16-bit floats are multiplied by and for how many steps they have been,
+        `(members, 2)`; None before the first step in them."""
         self.attempt = 1
         """The number of the last update that was tried, counted from 1."""
         self.rate: Any = None

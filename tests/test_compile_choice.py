@@ -64,7 +64,7 @@ def test_other_devices_have_no_compiler() -> None:
     strict = require("array_api_strict")
     device = StandardBackend(strict, strict.Device("device1"), "float32")
     net = gpubp.Network(gpubp.Linear(2), inputs=3, device=device)
-    with pytest.raises(gpubp.DeviceError, match="compiled for the CPU, not for"):
+    with pytest.raises(gpubp.DeviceError, match="compiled for CPU and CUDA, not for"):
         net.fit(X, Y, compile=True)
 
 

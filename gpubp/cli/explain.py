@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from ..compiling import PRECISIONS, check_precision
 from ..errors import InputError
 from ..explained import of_program, step_of
 from ..network import load
@@ -31,6 +32,10 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--optimizer", default="adam", choices=sorted(OPTIMIZERS), help="that makes the update"
     )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="of matrix products; that of the network if not "
+        "given"
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=1, help="threads that share a step")
     parser.add_argument(
         "--text", action="store_true", help="print the step of one thread as C++ too"
@@ -49,11 +54,14 @@ def run(options: argparse.Namespace) -> int:
     if net.loss is None:
         raise InputError(f"{options.model} does not say what loss it was trained with")
     shared = 1 if net.members is not None else options.threads
+    check_precision(options.precision, net.be.precision, "auto")
     try:
-        program = step_of(net, net.loss, method, options.batch_size, shared)
+        program = step_of(
+            net, net.loss, method, options.batch_size, shared, precision=options.precision
+        )
     except Untraceable as error:
         raise InputError(f"this network trains on the plain path: {error}") from error
-    found = of_program(program, net, method)
+    found = of_program(program, net, method, options.precision)
     print(json.dumps(asdict(found)) if options.json else found)
     if options.text and not options.json:
         print(unit(step_of(net, net.loss, method, options.batch_size), "one_step").text)

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
+from ..compiling import PRECISIONS
 from ..data import class_weights
 from ..errors import InputError
 from ..losses import LOSSES, CrossEntropy, Loss
@@ -91,11 +92,15 @@ def add_to(parser: Any) -> None:
         "--compile",
         choices=list(COMPILE),
         default="auto",
-        help="make one function of many steps, on the CPU; auto does so where that can be done "
-        "and pays",
+        help="make one function of many steps; auto does so where that can be done and pays",
     )
     group.add_argument(
         "--threads", type=int, metavar="N", help="that compute; as many as pay if not given"
+    )
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of matrix products, on a GPU; that of --dtype if not given",
     )
     group.add_argument("--checkpoint", metavar="FOLDER", help="write there what it takes to go on")
     group.add_argument(

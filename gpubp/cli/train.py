@@ -106,6 +106,7 @@ def _train(
             callbacks=[c for c in (report, stopping) if c is not None],
             checkpoint=given.checkpoint, every=given.every, resume=given.resume,
             compile=learning.COMPILE[given.compile], threads=given.threads,
+            precision=given.precision,
         )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True

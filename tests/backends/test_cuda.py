@@ -40,13 +40,23 @@ def no_compiler(x: Any) -> Any:
     raise RuntimeError("libnvrtc was not found")
 
 
+def no_memory(x: Any) -> Any:
+    raise RuntimeError("cudaErrorMemoryAllocation: out of memory")
+
+
 REFUSED = {
     "no CuPy": (None, 0, r"needs CuPy, which cannot be imported.*'gpubp\[cuda13\]'.*cuda12"),
     "no device": (fake(available=False), 0, r"finds no CUDA device; check with nvidia-smi"),
-    "too few": (fake(devices=2), 2, r"there is no device 'cuda:2'; this machine has 2"),
+    "too few": (
+        fake(devices=2), 2,
+        r"there is no device 'cuda:2'; this machine has 2, the last of them 'cuda:1'; check that",
+    ),
     "no kernel": (
         fake(kernel=no_compiler), 0,
         r"first kernel failed on cuda:0 \(libnvrtc was not found\).*'gpubp\[cuda13\]'",
+    ),
+    "no memory": (
+        fake(kernel=no_memory), 0, r"\(cudaErrorMemoryAllocation: out of memory\); see with nvidia",
     ),
     "wrong kernel": (fake(kernel=lambda x: [2.0]), 0, r"gave a wrong result on cuda:0"),
 }  # fmt: skip
@@ -63,7 +73,8 @@ def test_cuda_that_does_not_work_is_an_error_that_says_why(
     request.addfinalizer(forget)
     with pytest.raises(gpubp.DeviceError, match=why) as caught:
         CudaBackend(index)
-    assert ("CUDA_VISIBLE_DEVICES='5' is meant" in str(caught.value)) == (case == "no device")
+    visible = "CUDA_VISIBLE_DEVICES='5' is meant" in str(caught.value)
+    assert visible == (case in ("no device", "too few"))
     if index == 0:
         assert cuda.unusable() == str(caught.value)
 

@@ -12,6 +12,7 @@ from unittest import mock
 from gpubp.program.tensors import Untraceable
 from tests.fuzz.cases import Given, draw
 from tests.fuzz.comparison import at_once, compare
+from tests.fuzz.cuda import on_cuda
 from tests.fuzz.paths import ByReplay, Compiled, build, other_lanes, record, small_parts
 
 CAN_COMPILE = importlib.util.find_spec("llvmlite") is not None
@@ -21,12 +22,16 @@ class Rejected(Exception):  # noqa: N818 - no fault of the case
     """A step that cannot be recorded."""
 
 
-def check(seed: int, number: int, compiled: bool = CAN_COMPILE, precision: str = "") -> None:
+def check(
+    seed: int, number: int, compiled: bool = CAN_COMPILE, precision: str = "", cuda: bool = False
+) -> None:
     """Raise `Wrong` where a path differs from the plain one, `Rejected` where there is none."""
     given = draw(seed, number, precision) if precision else draw(seed, number)
     replayed(given, number)
     if compiled:
         really_compiled(given, number)
+    if cuda:
+        on_cuda(given, number)
 
 
 def replayed(given: Given, number: int) -> None:

@@ -98,6 +98,16 @@ class Path:
         found = [rate, *steps.numbers(optimizer, step + 1, rate)]
         return np.stack([np.broadcast_to(x, (self.members,)) for x in found], axis=-1)
 
+    def arranged(self, shuffled: bool) -> tuple[Any, Any, Any, Any]:
+        """All examples as rows, targets, weights, and their order if they are `shuffled`."""
+        given, order = self.given, None
+        x, t, w = given.x.reshape(len(given.x), -1), given.t, given.w
+        if shuffled:
+            order = np.random.default_rng(0).permutation(len(x))
+            back = np.argsort(order)
+            x, t, w = x[back], t[back], None if w is None else w[back]
+        return x, t, w, order
+
     def run(self, start: int, count: int) -> tuple[Any, Any]:
         """Do steps; return losses `(count, members)`, and which step of each was not finite."""
         raise NotImplementedError
@@ -148,16 +158,10 @@ class Compiled(Path):
         self._shuffled = shuffled
 
     def run(self, start: int, count: int) -> tuple[Any, Any]:
-        given = self.given
-        x, t, w = given.x.reshape(len(given.x), -1), given.t, given.w
-        order = None
-        if self._shuffled:
-            order = np.random.default_rng(0).permutation(len(x))
-            back = np.argsort(order)
-            x, t, w = x[back], t[back], None if w is None else w[back]
+        x, t, w, order = self.arranged(self._shuffled)
         numbers = np.stack([self.numbers(start + i) for i in range(count)])
         going = np.ones(self.members, bool)
         losses, bad = self._steps.run(
-            x, t, w, order, given.rows, start, start, numbers, self.keys, going, True
+            x, t, w, order, self.given.rows, start, start, numbers, self.keys, going, True
         )
         return losses, bad

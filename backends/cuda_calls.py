@@ -94,8 +94,7 @@ class Calls:
         self._cupy, self._program, self._memory, self._blas = cupy, program, memory, blas
         self._many, self._batch, self._tf32 = memory.members or 1, batch, tf32
         self.kernels = cuda_code.printed(program, memory.aligned, memory.members is not None)
-        added = {call.out.kind for call in program.calls if isinstance(call, Total)}
-        self.hand = by_hand(labels, sorted(added))
+        self.hand = by_hand(program, labels)
         text = cuda_code.module(self.kernels, program, self.hand)
         self._module = cupy.RawModule(code=text, options=("--std=c++17",))
         self._held: list[Any] = []

@@ -29,6 +29,10 @@ _THREADS, _MANY_THREADS = 256, 512
 _SMALL = 1 << 14
 """Elements up to which one block sums over all rows, and no parts have to be added."""
 
+_LANES = (1, 2, 4, 8, 16, WARP, 64, 128, 256, 512, 1024)
+_FEWEST = WARP
+"""Lanes of a row, below which each has no more than one turn."""
+
 _LONGEST = 32
 """Elements of a row that a thread takes."""
 
@@ -92,12 +96,12 @@ def of_rows(
     """
     pack, longest = pack_of(precision), max(widths, default=1)
     item = int(np.dtype(precision).itemsize)
-    for lanes in (1, 2, 4, 8, 16, WARP, 64, 128, 256, 512, 1024):
+    for lanes in _LANES:
         found = Layout(lanes, max(lanes, WARP), 1, pack)
         held = sum(found.turns(c) * found.packed(c) for c in kept) * item
         taken = found.turns(longest) * found.packed(longest)
-        enough = lanes < WARP and found.turns(longest) > 1
-        if not enough and taken <= _LONGEST and held <= _REGISTERS:
+        few = lanes < _FEWEST and found.turns(longest) > 1
+        if not few and taken <= _LONGEST and held <= _REGISTERS:
             return _blocks(lanes, rows, longest, pack, summed)
     return Layout(_THREADS, _THREADS, min(rows, MOST_BLOCKS), pack, registers=False)
 

@@ -7,9 +7,8 @@ tables that an index names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from gpubp.program.c_expressions import REAL, TYPES
+from gpubp.program.calls import Gather, Program, Scatter, Total
 from gpubp.program.halves import LARGEST_SCALE, STEADY
 
 _HEAD = r"""
@@ -235,14 +234,21 @@ _PLACES = {
 }  # fmt: skip
 
 
-def by_hand(labels: bool, kinds: Iterable[str]) -> dict[str, str]:
-    """Return the texts of the kernels written by hand, by name.
+def by_hand(program: Program, labels: bool) -> dict[str, str]:
+    """Return the texts of the kernels written by hand that a program calls, by name.
 
-    `labels` says whether targets are int64, `kinds` of what kinds of numbers parts are added.
+    `labels` says whether targets are int64.
     """
     label = f"typedef {'I' if labels else 'T'} LABEL;\n"
-    texts = {"stage": label + _STAGE, "judge": _JUDGE, "gather": _GATHER, "scatter": _SCATTER}
-    texts |= {f"totals_{kind}": _TOTALS.replace("KIND", kind) for kind in kinds}
+    texts = {"stage": label + _STAGE, "judge": _JUDGE}
+    for call in program.calls:
+        if isinstance(call, Total):
+            kind = call.out.kind
+            texts[f"totals_{kind}"] = _TOTALS.replace("KIND", kind)
+        elif isinstance(call, Gather):
+            texts["gather"] = _GATHER
+        elif isinstance(call, Scatter):
+            texts["scatter"] = _SCATTER
     return {name: _with_places(text).strip() for name, text in texts.items()}
 
 

@@ -32,14 +32,7 @@ def build(
 ) -> Contender:
     """Training by `jax.jit`; threads are limited from outside, see `bench.threads`."""
     jax: Any = importlib.import_module("jax")
-    load = problem.load
-    weights = [jax.numpy.asarray(w) for w in problem.weights]
-    zeros = [jax.numpy.zeros_like(w) for w in weights]
-    slots = [] if load.optimizer == "sgd" else [zeros, [z.copy() for z in zeros]]
-    t = jax.numpy.zeros((), "int32")
-    key = jax.random.key(0, impl=random)
-    state = weights, slots, t
-    step = partial(_step, jax, load, key)
+    step, state = begun(jax, problem, random)
     if scan:
         return _Scan(jax, step, state, problem)
     jitted = jax.jit(step, donate_argnums=0)
@@ -51,6 +44,17 @@ def build(
         return value
 
     return Stepwise(call, len(xs), lambda _: jax.block_until_ready(state))
+
+
+def begun(jax: Any, problem: Problem, random: str = "threefry2x32") -> tuple[Any, Any]:
+    """Return a step, `(state, batch) -> (state, loss)`, and the state before the first."""
+    load = problem.load
+    weights = [jax.numpy.asarray(w) for w in problem.weights]
+    zeros = [jax.numpy.zeros_like(w) for w in weights]
+    slots = [] if load.optimizer == "sgd" else [zeros, [z.copy() for z in zeros]]
+    t = jax.numpy.zeros((), "int32")
+    key = jax.random.key(0, impl=random)
+    return partial(_step, jax, load, key), (weights, slots, t)
 
 
 class _Scan:

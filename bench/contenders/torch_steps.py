@@ -36,23 +36,22 @@ def build(
     load = problem.load
     if compiled and shutil.which(os.environ.get("CXX", "g++")) is None:
         raise UnavailableError("torch.compile needs a C++ compiler")
-    weights = _weights(torch, problem)
-    method = _optimizer(torch, load, weights, fused)
+    weights = weights_of(torch, problem)
+    method = optimizer_of(torch, load, weights, fused=True if fused else None)
 
-    def loss_of(x: Any, y: Any) -> Any:
-        outputs = _forward(torch, load.net, iter(weights), x)
-        return _loss(torch, load, outputs, y)
+    def forward_pass(x: Any, y: Any) -> Any:
+        return loss_of(torch, load, weights, x, y)
 
     if compiled:
         torch.compiler.reset()
-        loss_of = torch.compile(loss_of)
+        forward_pass = torch.compile(forward_pass)
     xs, ys = [torch.tensor(x) for x in problem.x], [torch.tensor(y) for y in problem.y]
     lower = torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext()
     ensemble = load.members is not None
 
     def step(i: int) -> Any:
         with lower:
-            loss = loss_of(xs[i], ys[i])
+            loss = forward_pass(xs[i], ys[i])
         method.zero_grad(set_to_none=True)
         (loss.sum() if ensemble else loss).backward()
         method.step()
@@ -61,18 +60,18 @@ def build(
     return Stepwise(step, len(xs))
 
 
-def _weights(torch: Any, problem: Problem) -> list[Any]:
+def weights_of(torch: Any, problem: Problem, device: str = "cpu") -> list[Any]:
     """The parameters; the matrix of a Linear is transposed, as torch's own layer has it."""
     alone = problem.load.members is None
     return [
-        torch.tensor(w.T.copy() if alone and w.ndim == 2 else w, requires_grad=True)
+        torch.tensor(w.T.copy() if alone and w.ndim == 2 else w, device=device, requires_grad=True)
         for w in problem.weights
     ]
 
 
-def _optimizer(torch: Any, load: Workload, weights: list[Any], fused: bool) -> Any:
-    # None lets torch choose, which on the CPU is its for-loop.
-    options: dict[str, Any] = {"lr": load.rate, "fused": True if fused else None}
+def optimizer_of(torch: Any, load: Workload, weights: list[Any], **how: Any) -> Any:
+    """The optimizer; `fused=None` lets torch choose, which on the CPU is its for-loop."""
+    options: dict[str, Any] = {"lr": load.rate, **how}
     if load.optimizer == "sgd":
         return torch.optim.SGD(weights, **options)
     beta1, beta2, eps = ADAM
@@ -110,7 +109,9 @@ def _stacked(torch: Any, x: Any, W: Any, b: Any) -> Any:
     return torch.baddbmm(b.unsqueeze(1), x, W)
 
 
-def _loss(torch: Any, load: Workload, outputs: Any, y: Any) -> Any:
+def loss_of(torch: Any, load: Workload, weights: list[Any], x: Any, y: Any) -> Any:
+    """The loss of a batch, `(members,)` in an ensemble."""
+    outputs = _forward(torch, load.net, iter(weights), x)
     f = torch.nn.functional
     if load.members is None:
         return f.cross_entropy(outputs, y) if load.loss == "cross_entropy" else f.mse_loss(

@@ -121,9 +121,15 @@ def backend(request: pytest.FixtureRequest, precision: str) -> Backend:
 @pytest.fixture(params=["compiled", pytest.param("cuda", marks=pytest.mark.gpu)])
 def on_cuda(request: pytest.FixtureRequest) -> str:
     """The name of a CUDA device: by the stand-in for CuPy, and where there is one, a real one."""
-    if request.param == "compiled":
-        request.getfixturevalue("stand_in")
-    elif (why := cuda.unusable()) is not None:
+    request.getfixturevalue("stand_in" if request.param == "compiled" else "a_gpu")
+    return "cuda"
+
+
+@pytest.fixture
+def a_gpu() -> str:
+    """The name of a real CUDA device."""
+    why = cuda.unusable()
+    if why is not None:
         _missing.add("a CUDA device")
         pytest.skip(why)
     return "cuda"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from typing import Any
 
@@ -73,11 +72,6 @@ class Run:
         return self.net.be.to_numpy(self.net.theta)
 
 
-def steps_of(device: str) -> int:
-    """As many as the data have batches: a run does not come to their end."""
-    return 3
-
-
 @pytest.mark.parametrize("members", [None, 3])
 def test_graphs_give_the_bits_of_calls(on_cuda: str, members: int | None) -> None:
     one, other = (Run(network(on_cuda, members), captured=c) for c in (True, False))
@@ -107,10 +101,11 @@ def test_what_moves_from_step_to_step_moves_on_the_device(on_cuda: str) -> None:
 
 
 @pytest.mark.gpu
-def test_a_thousand_steps_from_graphs_have_the_bits_of_calls(on_cuda: str) -> None:
-    if getattr(importlib.import_module("cupy"), "compile_all", None):
-        pytest.skip("takes long without a device")
-    one, other = (Run(network(on_cuda), captured=c) for c in (True, False))
+@pytest.mark.parametrize("members", [None, 3])
+def test_a_thousand_steps_from_graphs_have_the_bits_of_calls(
+    a_gpu: str, members: int | None
+) -> None:
+    one, other = (Run(network(a_gpu, members), captured=c) for c in (True, False))
     for first in range(0, 1002, 3):
         np.testing.assert_array_equal(one(3, first)[0], other(3, first)[0])
     np.testing.assert_array_equal(one.theta(), other.theta())

@@ -75,14 +75,17 @@ class OnCuda(Path):
             program, given.net.members, self._there | self.constants, unroll=2, captured=captured
         )
         self._shuffled = shuffled
+        self.scales: Any = None
+        """What gradients of 16-bit floats are multiplied by, if they are."""
 
     def run(self, start: int, count: int) -> tuple[Any, Any]:
         x, t, w, order = self.arranged(self._shuffled)
         numbers = np.stack([self.numbers(start + i) for i in range(count)])
+        more = {} if self.scales is None else {"scales": self.scales}
         on_device = (None if a is None else self._cupy.asarray(a) for a in (x, t, w))
         found: tuple[Any, Any] = self._steps.run(
             *on_device, order, self.given.rows, start, start, numbers, self.keys,
-            np.ones(self.members, bool), True,
+            np.ones(self.members, bool), True, **more,
         )  # fmt: skip
         for name, array in self.arrays.items():
             array[...] = self._there[name].get().reshape(array.shape)

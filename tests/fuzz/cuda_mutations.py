@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from gpubp.backends import cuda_calls, cuda_code, cuda_text
+from gpubp.backends import cuda_calls, cuda_code, cuda_text, cuda_writer
 from tests.fuzz.cases import draw
 from tests.fuzz.cuda import on_cuda, standing_in
 from tests.fuzz.mutations import FEW, Mutation
 
-_WRITER = cuda_code.Writer
+_WRITER = cuda_writer.Writer
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ FAULTS: list[OfText | Mutation] = [
            "    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = x;\n    __syncthreads();",
            "    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = x;"),
     OfText("the part of the last block is forgotten", "_TOTALS", "c < copies &&",
-           "c < copies - 1 &&"),
+           "c < copies - 1 &&", case=5),
     OfText("parts are read before all threads added theirs", "_TOTALS",
-           "    __syncthreads();\n    if (slice", "    if (slice"),
+           "    __syncthreads();\n    if (slice", "    if (slice", case=5),
     OfText("all steps have one batch", "_STAGE", "(book[START] + done) * rows",
            "book[START] * rows"),
     OfText("all steps draw the same random bits", "_STAGE", "U(book[STEP] + done)",
@@ -52,20 +52,20 @@ FAULTS: list[OfText | Mutation] = [
     OfText("all steps have the first one's rate", "_STAGE", "book[NUMBERS] + done * count",
            "book[NUMBERS]"),
     OfText("a step that is not finite is taken", "_JUDGE", "fine = truth[m * apart]",
-           "fine = true"),
-    OfText("a row of a table has what others are", "_SCATTER", "== row", ">= row"),
+           "fine = true", case=15),
+    OfText("a row of a table has what others are", "_SCATTER", "== row", ">= row", case=5),
     Mutation("threads of a row do not wait for each other", _WRITER, "_meet",
-             '"__syncwarp();" if self.layout.lanes <= WARP else "__syncthreads();"', '""'),
+             '"__syncwarp();" if self.layout.lanes <= WARP else "__syncthreads();"', '""', case=7),
     Mutation("rows that are not there are counted", _WRITER, "_row",
              'self._there = "there"', 'self._there = "true"'),
     Mutation("all blocks leave their parts in one place", _WRITER, "_own",
-             "a{n}[blockIdx.x * {stride} + {index}]", "a{n}[{index}]"),
+             "a{n}[blockIdx.x * {stride} + {index}]", "a{n}[{index}]", case=5),
     Mutation("the last rows of a block are not added", _WRITER, "_put_sums",
              "g < {groups}", "g < {groups} - 1"),
     Mutation("what is behind the guard does not ask it", cuda_code, "printed",
              "guarded = guarded or isinstance(call, Guard)", "guarded = False"),
     Mutation("members have the first one's memory", _WRITER, "_body",
-             'f"a{n} += blockIdx.y * m{n};"', '""'),
+             'f"a{n} += blockIdx.y * m{n};"', '""', case=6),
     Mutation("the last columns of a row are passed over", _WRITER, "_pass",
              "i < {turns}", "i < {turns} - 1"),
     Mutation("rows are loaded side by side that do not begin so", _WRITER, "_side_by_side",
@@ -77,7 +77,7 @@ FAULTS: list[OfText | Mutation] = [
     Mutation("a group that has no row stores the last one's sum", _WRITER, "_guarded_by",
              'condition == "true"', "True"),
     Mutation("all members are multiplied by the first one's weights", cuda_calls.Memory,
-             "operand", "self.apart(buffer.memory)", "0"),
+             "operand", "self.apart(buffer.memory)", "0", case=6),
 ]  # fmt: skip
 """Each with the number of a case that finds it."""
 

@@ -1,7 +1,7 @@
 """How the threads of a GPU go over the rows and columns of a kernel.
 
 A row has a group of threads: some lanes of a warp where it is short, a warp up to 1,024 columns, a
-whole block beyond, or where a thread would hold more than its registers. A thread takes `pack`
+whole block beyond, or where a thread would keep more than has room in registers. A thread takes `pack`
 columns side by side, 16 bytes where they divide by it, and comes again `lanes * pack` columns
 further on. What is kept of a row, and sums over rows, are in registers; of rows that are too long
 for that they are in memory.
@@ -36,8 +36,8 @@ _FEWEST = WARP
 _LONGEST = 32
 """Elements of a row that a thread takes."""
 
-_REGISTERS = 192
-"""Bytes of registers for what a thread keeps of rows."""
+_REGISTERS, _ALL_REGISTERS = 128, 1 << 16
+"""Bytes of registers for what a thread keeps of rows, and what all of a block keep together."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def of_rows(
         held = sum(found.turns(c) * found.packed(c) for c in kept) * item
         taken = found.turns(longest) * found.packed(longest)
         few = lanes < _FEWEST and found.turns(longest) > 1
-        if not few and taken <= _LONGEST and held <= _REGISTERS:
+        most = min(_REGISTERS, _ALL_REGISTERS // max(lanes, WARP))
+        if not few and taken <= _LONGEST and held <= most:
             return _blocks(lanes, rows, longest, pack, summed)
     return Layout(_THREADS, _THREADS, min(rows, MOST_BLOCKS), pack, registers=False)
 

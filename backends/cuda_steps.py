@@ -8,9 +8,10 @@ launches graphs of several steps each, and waits once, when all were launched.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -237,15 +238,16 @@ class Steps:
         """Record so many steps; behind one that is taken by no member, so that all is loaded."""
         if not self._graphs:
             self._rehearse()
-        self._stream.begin_capture()
-        try:
-            for _ in range(steps):
-                self._calls.enqueue()
-        except BaseException:
-            with contextlib.suppress(Exception):  # the stream must leave capture
-                self._stream.end_capture()
-            raise
-        graph = self._stream.end_capture()
+        with _uncollected():
+            self._stream.begin_capture()
+            try:
+                for _ in range(steps):
+                    self._calls.enqueue()
+            except BaseException:
+                with contextlib.suppress(Exception):  # the stream must leave capture
+                    self._stream.end_capture()
+                raise
+            graph = self._stream.end_capture()
         graph.upload(self._stream)
         return graph
 
@@ -256,6 +258,18 @@ class Steps:
         going.fill(0)
         self._calls.enqueue()
         going[...], book[...] = kept
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Inside, no garbage is collected: a handle of cuBLAS that goes would wait for the device."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 PRECISIONS = ("tf32", "bf16", "fp16")

@@ -38,6 +38,7 @@ STEPS: dict[str, tuple[gpubp.Layer, int, gpubp.Optimizer, int, str, int | None, 
     "residual": (_block(256), 256, gpubp.AdamW(), 256, "float32", None, ""),
     "wide": (_NORMED, 4096, gpubp.Adam(), 8192, "float32", None, "bf16"),
     "too wide for registers": (_NORMED, 40000, gpubp.Adam(), 64, "float32", None, ""),
+    "widest in registers": (_NORMED, 16384, gpubp.Adam(), 64, "float32", None, ""),
     "batch norm": (
         gpubp.Sequential(gpubp.Linear(96), BatchNorm(), gpubp.Activation("gelu"),
                          gpubp.Linear(10)),

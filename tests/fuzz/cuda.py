@@ -45,7 +45,7 @@ def other_layouts(number: int) -> Iterator[None]:
         "_SMALL": (1 << 14, 64, 4)[number % 3],
         "_THREADS": (256, 64, 32)[number % 3],
         "MOST_BLOCKS": (528, 3, 2)[number % 3],
-        "_REGISTERS": (192, 1024, 64)[number // 2 % 3],
+        "_REGISTERS": (128, 1024, 64)[number // 2 % 3],
         # as they are, as few as can be, a warp, a block of two warps, and none: all in memory
         "_LANES": (lanes, lanes, lanes[5:], lanes[6:], ())[number % 5],
         "_FEWEST": (32, 1, 1, 1, 1)[number % 5],

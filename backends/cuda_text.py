@@ -89,7 +89,7 @@ __device__ __forceinline__ void copy_row(Y* to, const X* from, int cols, int lan
 }
 
 // The batch, the numbers and the number of the step that is next; a warp a row.
-extern "C" __global__ void __launch_bounds__(256) stage(
+extern "C" __global__ void __launch_bounds__(256, 4) stage(
     const I* book, T* x, int x_cols, LABEL* t, int t_cols, T* w, T* numbers, int count, U* step,
     int rows
 ) {
@@ -114,7 +114,7 @@ _JUDGE = r"""
 // Which members had a finite step, and go on; what each lost. One block for all members.
 // With a scale of the gradients, which 16 bits make necessary, a step whose gradient was not finite
 // is left out and the scale halved; it is doubled behind so many steps that were.
-extern "C" __global__ void __launch_bounds__(256) judge(
+extern "C" __global__ void __launch_bounds__(256, 4) judge(
     I* book, const bool* truth, I apart, const T* loss, I loss_apart, int* going, int* sound,
     I* bad, T* scale, I scale_apart, int members
 ) {
@@ -155,7 +155,7 @@ _TOTALS = r"""
 // belongs and its parts are, how far those of members are apart, copies, elements from one to the
 // next, elements, kind of sum, and the first block that has to do with it. A block has `wide`
 // elements at a time, each added up by several threads.
-extern "C" __global__ void __launch_bounds__(256) totals_KIND(const I* table, int entries) {
+extern "C" __global__ void __launch_bounds__(256, 4) totals_KIND(const I* table, int entries) {
     typedef KIND X;
     __shared__ X parts[256];
     int at = 0;
@@ -187,7 +187,7 @@ extern "C" __global__ void __launch_bounds__(256) totals_KIND(const I* table, in
 
 _GATHER = r"""
 // The rows of a table that an index names.
-extern "C" __global__ void __launch_bounds__(256) gather(
+extern "C" __global__ void __launch_bounds__(256, 4) gather(
     T* out, I out_apart, const T* table, I table_apart, const I* index, I index_apart, int rows,
     int cols
 ) {
@@ -202,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(256) gather(
 
 _SCATTER = r"""
 // A table of the sums of the rows with each index, in their order; a warp a row of the table.
-extern "C" __global__ void __launch_bounds__(256) scatter(
+extern "C" __global__ void __launch_bounds__(256, 4) scatter(
     T* out, I out_apart, const I* index, I index_apart, const T* x, I x_apart, int n, int rows,
     int cols
 ) {

@@ -62,7 +62,10 @@ class Writer:
     # -- once a kernel -------------------------------------------------------------------------
 
     def text(self) -> str:
-        bounds = f"__launch_bounds__({self.layout.threads})"
+        threads = self.layout.threads
+        # Registers for 512 threads on a multiprocessor, 128 each: left to itself the compiler
+        # spills on some architectures rather than take a few more.
+        bounds = f"__launch_bounds__({threads}, {max(1, 512 // threads)})"
         lines = [f'extern "C" __global__ void {bounds} KERNEL({self._parameters()}) {{']
         body = list(self._body())
         if _used("lane", body):

@@ -111,9 +111,9 @@ class Steps:
 
         `x`, `t` and `w` are all examples, rows by columns; `order` says which come in which place,
         None as they lie. Returns the losses `(steps, members)` and for each member which step was
-        not finite, counted from 1, 0 where all were: that step and those behind it were not taken,
-        by no member at all with `stop_at_once`. `going` says which members take part; one whose
-        step was not finite leaves it.
+        not finite, counted from 1, 0 where all were: that member takes neither that step nor those
+        behind it, which with `stop_at_once` nobody takes. `going` says which members take part; one
+        whose step was not finite leaves it.
         """
         count, members = len(numbers), self.members or 1
         losses = np.full((count, members), np.nan)

@@ -33,6 +33,7 @@ _STORED = {"bfloat16": "uint16"}
 """The types of arrays that hold numbers for which NumPy has no type."""
 
 _PACK_BYTES = 16
+_MOST_MEMBERS = 65535  # blocks of a grid along y
 
 
 class Memory:
@@ -92,6 +93,11 @@ class Calls:
         batch: tuple[int, int, int], labels: bool, tf32: bool = False,
     ) -> None:  # fmt: skip
         self._cupy, self._program, self._memory, self._blas = cupy, program, memory, blas
+        if (memory.members or 1) > _MOST_MEMBERS:
+            raise DeviceError(
+                f"{memory.members} members; CUDA takes {_MOST_MEMBERS} in one step: train them in "
+                "several networks"
+            )
         self._many, self._batch, self._tf32 = memory.members or 1, batch, tf32
         self.kernels = cuda_code.printed(program, memory.aligned, memory.members is not None)
         self.hand = by_hand(program, labels)

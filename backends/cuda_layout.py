@@ -1,10 +1,10 @@
 """How the threads of a GPU go over the rows and columns of a kernel.
 
 A row has a group of threads: some lanes of a warp where it is short, a warp up to 1,024 columns, a
-whole block beyond, or where a thread would keep more than has room in registers. A thread takes `pack`
-columns side by side, 16 bytes where they divide by it, and comes again `lanes * pack` columns
-further on. What is kept of a row, and sums over rows, are in registers; of rows that are too long
-for that they are in memory.
+whole block beyond, or where a thread would keep more than has room in registers. A thread takes
+`pack` columns side by side, 16 bytes where they divide by it, and comes again `lanes * pack`
+columns further on. What is kept of a row, and sums over rows, are in registers; of rows that are
+too long for that they are in memory.
 """
 
 from __future__ import annotations

@@ -12,10 +12,12 @@ import gc
 import importlib
 import warnings
 from collections.abc import Iterator, Mapping
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from gpubp.errors import DeviceError, GpubpError
 from gpubp.program.calls import Program
 
 from .cublas import Blas
@@ -68,6 +70,7 @@ class Steps:
         self._calls: Any = None
         self._shape: Any = None
         self._graphs: dict[int, Any] = {}
+        self._stream.wait_event(cupy.cuda.get_current_stream().record())
         self._room = 0
         self._order: tuple[Any, Any] = (None, None)
 
@@ -75,8 +78,8 @@ class Steps:
 
     def _by_member(self, array: Any) -> Any:
         """An array by member; its memory is that of the network."""
-        array = self._cupy.asarray(array)
-        rows = self.members if self.members and array.ndim > 1 else 1
+        own = self.members if not isinstance(array, np.ndarray) and array.ndim > 1 else None
+        array, rows = self._cupy.asarray(array), own or 1
         return array.reshape(rows, -1)
 
     def _made(self, rows: int, size: int, dtype: Any) -> Any:
@@ -112,12 +115,21 @@ class Steps:
             self._prepare(x, t, w, rows, numbers.shape[-1], count)
             before = self._cupy.cuda.get_current_stream().record()
             self._stream.wait_event(before)
-            with self._stream:
+            with self._stream, self._waiting():
                 self._begin(x, t, w, order, start, step, numbers, keys, going, stop_at_once)
                 if self._scaled:
                     self._send("scale", np.pad(scales, ((0, 0), (0, _WIDTH - 2))))
                 self._launch(count)
                 return self._ended(count, going, scales)
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Whatever ends a run, nothing of it goes on behind: no other stream waits for this one."""
+        try:
+            yield
+        except BaseException:
+            self._stream.synchronize()
+            raise
 
     def _prepare(self, x: Any, t: Any, w: Any, rows: int, width: int, count: int) -> None:
         """Make what depends on the shapes of the data, once; and room for the numbers of a run."""
@@ -151,10 +163,11 @@ class Steps:
         self._graphs = {}
         if self._blas is None:
             self._blas = Blas(self._cupy, self._stream)
-        self._calls = Calls(
-            self._cupy, self.program, self._memory, self._blas, (rows, x, t), labels == "int64",
-            self._tf32,
-        )  # fmt: skip
+        with _told(f"cuda:{self._device.id}"):
+            self._calls = Calls(
+                self._cupy, self.program, self._memory, self._blas, (rows, x, t),
+                labels == "int64", self._tf32,
+            )  # fmt: skip
 
     def _begin(
         self, x: Any, t: Any, w: Any, order: Any, start: int, step: int, numbers: Any, keys: Any,
@@ -221,6 +234,8 @@ class Steps:
 
     def _graph(self, steps: int) -> Any:
         """The graph of so many steps, captured when it is first asked for; None if it cannot be."""
+        if not self._graphs:
+            self._rehearse()
         if steps not in self._graphs:
             try:
                 self._graphs[steps] = self._capture(steps)
@@ -235,9 +250,7 @@ class Steps:
         return self._graphs[steps]
 
     def _capture(self, steps: int) -> Any:
-        """Record so many steps; behind one that is taken by no member, so that all is loaded."""
-        if not self._graphs:
-            self._rehearse()
+        """Record so many steps."""
         with _uncollected():
             self._stream.begin_capture()
             try:
@@ -252,24 +265,47 @@ class Steps:
         return graph
 
     def _rehearse(self) -> None:
-        """Do a step in which no member takes part: it changes no weight, and counts for nothing."""
+        """Do a step in which no member takes part, so that all is loaded before a capture.
+
+        It changes no weight, and counts for nothing.
+        """
         going, book = (self._memory.arrays[name] for name in ("going", "book"))
         kept = going.copy(), book.copy()
         going.fill(0)
-        self._calls.enqueue()
-        going[...], book[...] = kept
+        try:
+            self._calls.enqueue()
+        finally:
+            going[...], book[...] = kept
+
+
+@contextlib.contextmanager
+def _told(device: str) -> Iterator[None]:
+    """Inside, what compiler, loader and driver have to say becomes an error of the library."""
+    try:
+        yield
+    except (GpubpError, MemoryError):
+        raise
+    except Exception as error:  # each in its own way
+        raise DeviceError(
+            f"a training step could not be made for {device} ({type(error).__name__}: {error})"
+        ) from error
+
+
+_capturing = Lock()
+"""Held by the thread that captures; another waits."""
 
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
     """Inside, no garbage is collected: a handle of cuBLAS that goes would wait for the device."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
+    with _capturing:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collects:
+                gc.enable()
 
 
 PRECISIONS = ("tf32", "bf16", "fp16")

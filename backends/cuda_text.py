@@ -141,8 +141,6 @@ extern "C" __global__ void __launch_bounds__(256, 4) judge(
         }
     }
     __syncthreads();
-    if (fault && at_once)
-        for (int m = threadIdx.x; m < members; m += 256) sound[m] = 0;
     if (threadIdx.x == 0) {
         book[DONE] = done + 1;
         if (fault && at_once) book[STOPPED] = 1;

@@ -300,7 +300,7 @@ class Writer:
         if not self._launch.arrays[n].stride or self._launch.copies == 1:
             return f"a{n}[{index}]"
         stride = -(-self._k.formals[n].cols // _ALIGN) * _ALIGN
-        return f"a{n}[blockIdx.x * {stride} + {index}]"
+        return f"a{n}[(long long)blockIdx.x * {stride} + {index}]"
 
     # -- over a flat array ---------------------------------------------------------------------
 

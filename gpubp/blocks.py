@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from .errors import NonFiniteError
 from .interrupts import Interrupts
 from .number_table import NumberTable
 from .program.halted import Halted
@@ -51,8 +52,8 @@ class CompiledTrainer(Trainer):
     @property
     def told(self) -> dict[str, str]:
         job = self._whole.job
-        more = {"precision": job.precision} if job.precision else {}
-        return {"threads": str(job.threads), **more}
+        products = job.precision or self.net.be.precision
+        return {"threads": str(job.threads), "precision": products}
 
     @property
     def aside(self) -> str:
@@ -117,6 +118,15 @@ class CompiledTrainer(Trainer):
             return np.diff(begins, append=self.data.n).astype(np.float64)
         each = self._weights if self._rows is None else self._weights[self._rows]
         return np.add.reduceat(each.astype(np.float64), begins)
+
+    def _refuse(self, batch: int) -> NoReturn:
+        try:
+            super()._refuse(batch)
+        except NonFiniteError as error:
+            if self._whole.job.precision == "fp16":
+                error.add_note("products are of 16-bit floats, of which 65504 is the largest: "
+                               "precision='bf16' reaches as far as float32")  # fmt: skip
+            raise
 
     def _scales(self) -> dict[str, Any]:
         """What gradients of 16-bit floats are multiplied by; a block changes it."""

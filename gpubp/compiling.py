@@ -100,8 +100,10 @@ def trainer(
         return made, made.aside
     except _NotWorthIt as reason:
         return plain, str(reason)
-    except (DeviceError, _Refused) as reason:
+    except (DeviceError, _Refused, MemoryError) as reason:
         if compile is True:
+            if isinstance(reason, MemoryError):
+                raise
             kind = DeviceError if isinstance(reason, DeviceError) else InputError
             raise kind(f"{asked}: {reason}") from reason
         import logging
@@ -149,9 +151,9 @@ def _compiled(
         seconds = epochs * plain.batches * (_STEP + _flops(net, rows) / _FLOPS)
         if seconds < SECONDS:
             raise _NotWorthIt("it is short: compile=True (--compile on) compiles it")
+    if precision and net.be.device == "cpu":
+        raise _Refused(f"the CPU makes products in {net.be.precision}; give device='cuda'")
     compiler = net.be.compiler()
-    if precision and precision not in compiler.PRECISIONS:
-        raise _Refused(f"{net.be.device} makes products in {net.be.precision}; give device='cuda'")
     from .blocks import CompiledTrainer
     from .program.tensors import Untraceable
     from .programs import Job, compiled, own_parts
@@ -186,13 +188,16 @@ def _compiled(
 
 def _hold(net: Bound, steps: Compiled, data: Any) -> None:
     """Hold new steps against the plain path; where they differ, warn, and refuse them."""
-    from .held_against import difference
+    from .held_against import BeyondHalf, difference
 
     if steps.sound:
         return
     batch = slice(0, steps.job.rows)
     w = None if data.w is None else data.w[batch]
-    found = difference(net, steps, data.x[batch], data.t[batch], w)
+    try:
+        found = difference(net, steps, data.x[batch], data.t[batch], w)
+    except BeyondHalf as reason:
+        raise _Refused(str(reason)) from reason
     if found:
         text = f"the compiled step differs from that of the plain path: {found}"
         warnings.warn(f"{text}; this is a fault of gpubp: please report it", stacklevel=6)
@@ -211,8 +216,6 @@ def _refusal(plain: Trainer) -> str:
         return "a memory map is read one batch at a time"
     if plain.on_host and net.be.device != "cpu":
         return f"the data do not fit on {net.be.device} and are read one batch at a time"
-    if plain.on_host:
-        return "the examples do not fit on the device, and are read one batch at a time"
     if plain.micro_batch is not None and plain.micro_batch < plain.batch_size:
         return "micro_batch is for the plain path"
     if type(net).train_step is not Bound.train_step or "train_step" in vars(net):

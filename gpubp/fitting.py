@@ -261,6 +261,8 @@ class Fitting(Bound):
         slots.arrays = {n: xp.asarray(a[k, ...], copy=True) for n, a in theirs.arrays.items()}
         scale = together.steps.rate_scale
         self.steps.rate_scale = float(scale if np.ndim(scale) == 0 else scale[k])
+        scales = together.steps.loss_scale
+        self.steps.loss_scale = None if scales is None else scales[k : k + 1].copy()
 
     def _begin(self, loss: Loss, validated: bool, callbacks: Sequence[Callback]) -> None:
         """Tell the callbacks; where one refuses, everything is as it was."""

@@ -102,7 +102,8 @@ def look(
         raise InputError(f"{path} is a model and no checkpoint: load it with gpubp.load")
     try:
         kept = json.loads(arrays[KEPT].tobytes())
-        _compare(path, kept["settings"], settings)
+        moved = kept["device"] != net.be.device
+        _compare(path, kept["settings"], settings, ("threads",) if moved else ())
         saved = io.restore((description, arrays), net.be, net.layer)
         found = _parse(path, saved, kept, arrays, net, optimizer)
     except InputError:
@@ -117,8 +118,10 @@ def look(
     return found
 
 
-def _compare(path: Path, theirs: Mapping[str, str], mine: Mapping[str, str]) -> None:
-    other = [name for name in mine if theirs.get(name) != mine[name]]
+def _compare(
+    path: Path, theirs: Mapping[str, str], mine: Mapping[str, str], but: Sequence[str]
+) -> None:
+    other = [name for name in mine if theirs.get(name) != mine[name] and name not in but]
     if other:
         told = "; ".join(f"{n} {theirs.get(n)!r}, now {mine[n]!r}" for n in other)
         raise InputError(

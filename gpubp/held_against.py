@@ -25,6 +25,11 @@ from .rounding import error, pieces, tolerance
 _CHOOSING = {"where", "maximum", "minimum", "abs", "gt", "ge", "lt", "le", "opaque"}
 """Operations whose slope jumps somewhere, or of which nobody knows."""
 
+
+class BeyondHalf(Exception):  # noqa: N818 - nobody's fault
+    """A step that is finite in float32 and not in 16-bit floats."""
+
+
 _MOST = 0.5
 """Of the norm of a gradient; so much can be rounding where products are of 16 bits."""
 
@@ -51,10 +56,16 @@ def _compared(net: Bound, state: dict[str, Any], steps: Compiled, x: Any, t: Any
     one, other = _twin(net, state), _twin(net, state)
     scales = np.tile([_SCALE, 0.0], (net.members or 1, 1)) if job.precision == "fp16" else None
     losses, bad = _compiled_step(one, steps, x, t, w, scales)
-    if scales is not None and scales[:, 0].min() < _SCALE:
-        return ""  # a gradient that overflows in 16 bits: the step is left out
+    if scales is not None and scales[:, 0].min() < _SCALE:  # a gradient that overflows so
+        one, scales = _twin(net, state), np.tile([1.0, 0.0], (net.members or 1, 1))
+        losses, bad = _compiled_step(one, steps, x, t, w, scales)
     loss, sound = _plain_gradient(other, job, x, t, w)
     lead = net.members or 1
+    if scales is not None and (sound & (bad > 0)).any():
+        raise BeyondHalf(
+            "numbers of a step are beyond 65504, the largest in 16-bit floats: scale the inputs, "
+            "or give precision='bf16', which reaches as far as float32"
+        )
     if not np.array_equal(sound, bad == 0):
         return f"steps that are finite: {(bad == 0).tolist()}, on the plain path {sound.tolist()}"
     if not sound.all():

@@ -89,6 +89,7 @@ class Compiled:
         arrays = arrays_of(net, self.job.optimizer)
         bound = tuple(arrays.values())
         if self._steps is None or any(a is not b for a, b in zip(bound, self._bound, strict=True)):
+            self._steps = None  # its memory is free before there is other
             self._steps = self.over(net, arrays)
             self._bound = bound
         return self._steps

@@ -92,7 +92,7 @@ class RecordedArrays(Arrays):
 
 
 def _unscaled(xp: Any, g: Any, scale: Any) -> Any:
-    return g * (1.0 / scale)
+    return g * (1.0 / scale) + (g - g)  # NaN for an infinity, which a clip would hide
 
 
 class RecordedUpdates(Updates):

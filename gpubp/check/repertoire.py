@@ -38,6 +38,7 @@ from .layers import layer
 from .losses import loss
 from .optimizers import optimizer
 from .report import Report, Row
+from .steps import compiled_steps
 
 STEPS = 3
 """Training steps for each layer: one from its first state, and two from a state that it left."""
@@ -152,12 +153,13 @@ PARTS: dict[str, Callable[[str | None], Iterator[tuple[str, Report]]]] = {
     "activations": _activations,
     "losses": _losses,
     "optimizers": _optimizers,
+    "compiled steps": compiled_steps,
 }
 """The parts of the library by name."""
 
 
 def repertoire(*parts: str, device: str | None = None) -> Report:
-    """Check all layers, activations, losses and optimizers, or the parts that are named.
+    """Check all layers, activations, losses, optimizers and compiled steps, or parts by name.
 
     Raises `InputError` for a part that there is not.
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from .. import __version__
+from ..errors import DeviceError
 
 _LIBRARIES = (
     "numpy", "array-api-compat", "safetensors", "tqdm", "threadpoolctl", "llvmlite",
@@ -39,7 +40,7 @@ def gather() -> dict[str, Any]:
     """Return versions, devices, BLAS libraries and warnings as plain data.
 
     >>> sorted(gather())
-    ['blas', 'cuda', 'devices', 'gpubp', 'platform', 'python', 'versions', 'warnings']
+    ['blas', 'compiled', 'cuda', 'devices', 'gpubp', 'platform', 'python', 'versions', 'warnings']
     """
     cuda: Any = importlib.import_module("gpubp.backends.cuda")
     why_not = cuda.unusable()
@@ -50,6 +51,7 @@ def gather() -> dict[str, Any]:
         "versions": {name: v for name in _LIBRARIES if (v := _version(name)) is not None},
         "devices": [f"cpu ({os.cpu_count()} cores)", *([] if why_not else cuda.devices())],
         "cuda": why_not or "usable",
+        "compiled": _compiled(why_not is None),
         "blas": _blas(),
         "warnings": _warnings(),
     }
@@ -60,6 +62,19 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _compiled(on_cuda: bool) -> dict[str, str]:
+    """What training steps are compiled with on each device, or what it lacks for that."""
+    native: Any = importlib.import_module("gpubp.backends.native")
+    found = {"cpu": native.available() or "llvmlite"}
+    if on_cuda:
+        cublas: Any = importlib.import_module("gpubp.backends.cublas_library")
+        try:
+            found["cuda"] = f"CuPy and cuBLAS {cublas.version()}"
+        except DeviceError as error:
+            found["cuda"] = str(error)
+    return found
 
 
 def _blas() -> list[dict[str, Any]]:
@@ -92,6 +107,7 @@ def _text(found: dict[str, Any]) -> str:
         f"with     {versions}",
         f"devices  {', '.join(found['devices'])}",
         f"cuda     {found['cuda']}",
+        *(f"compiled steps on {device}: {how}" for device, how in found["compiled"].items()),
         f"blas     {', '.join(blas) or 'unknown'}",
     ]
     return "\n".join([*lines, *(f"warning  {warning}" for warning in found["warnings"])])

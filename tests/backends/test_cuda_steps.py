@@ -202,18 +202,17 @@ def test_a_member_that_is_bad_stands_still_and_the_others_go_on(on_cuda: str) ->
     assert np.isnan(losses[1:, 1]).all()
 
 
-def test_with_stop_at_once_nobody_takes_the_bad_step_or_a_later_one(on_cuda: str) -> None:
+def test_with_stop_at_once_nobody_takes_a_step_behind_the_bad_one(on_cuda: str) -> None:
     run, alone = (Run(network(on_cuda, 2)) for _ in range(2))
     with run.net.be.activate():
-        bad_row = int(run.order[ROWS])  # of the second batch
-        x = run.net.be.to_numpy(run.x)
-        x[bad_row] = np.inf
-        run.x = run.net.be.asarray(x)
+        run.net.parameter("0.W")[0, 0, 0] = np.nan
+        before = run.theta()
     losses, bad = run(3)
     alone(1)
-    assert bad.tolist() == [2, 2]
-    np.testing.assert_array_equal(run.theta(), alone.theta())
-    assert np.isnan(losses[2]).all()
+    assert bad.tolist() == [1, 0]
+    np.testing.assert_array_equal(run.theta()[0], before[0])
+    np.testing.assert_array_equal(run.theta()[1], alone.theta()[1])  # the first step, and no other
+    assert np.isnan(losses[1:]).all()
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
@@ -251,6 +250,83 @@ def test_a_scale_of_one_that_overflows_is_a_bad_step(on_cuda: str) -> None:
         run.net.parameter("0.W")[0, 0] = np.nan
     _, bad = run(1, scales=np.asarray([[1.0, 0.0]]))
     assert bad.tolist() == [1]
+
+
+def test_a_clip_does_not_hide_a_gradient_that_overflows(on_cuda: str) -> None:
+    clipped = gpubp.SGD(1e-3, clip=gpubp.ClipValue(100.0))
+    run = Run(network(on_cuda), "fp16", optimizer=clipped)
+    before, scales = run.theta(), np.asarray([[2.0**100, 0.0]])
+    run(1, scales=scales)
+    assert scales.tolist() == [[2.0**99, 0.0]]
+    np.testing.assert_array_equal(run.theta(), before)
+
+
+def test_an_error_before_a_capture_is_raised_and_changes_nothing(
+    stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, expected = Run(network("cuda")), Run(network("cuda"))
+    with run.net.be.activate():
+        run.steps._prepare(run.x, run.t, None, ROWS, run.table.of(1, 1).shape[-1], 1)
+    true = run.steps._calls.enqueue
+    monkeypatch.setattr(run.steps._calls, "enqueue", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(2)
+    monkeypatch.setattr(run.steps._calls, "enqueue", true)
+    np.testing.assert_array_equal(run(2)[0], expected(2)[0])
+    np.testing.assert_array_equal(run.theta(), expected.theta())
+
+
+def test_a_run_that_is_interrupted_leaves_no_work_behind(
+    stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(network("cuda"))
+    run.steps.unroll = 1
+    run(1)
+    stand_in.counts.reset()
+    true = run.steps._graph
+
+    def graph(steps: int) -> Any:
+        if stand_in.counts.graph_launches == 2:
+            raise KeyboardInterrupt
+        return true(steps)
+
+    monkeypatch.setattr(run.steps, "_graph", graph)
+    with pytest.raises(KeyboardInterrupt):
+        run(3, 1)
+    assert run.steps._stream.done
+    assert stand_in.counts.synchronizations == 1
+
+
+def test_more_members_than_a_grid_has_are_refused(
+    stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpubp.backends.cuda_calls._MOST_MEMBERS", 2)
+    with pytest.raises(gpubp.DeviceError, match="3 members; CUDA takes 2 in one step"):
+        Run(network("cuda", 3))(1)
+
+
+def test_what_the_compiler_refuses_is_told(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Any, name: str) -> Any:
+        raise RuntimeError("cannot open source file cuda_fp16.h")
+
+    monkeypatch.setattr(stand_in.RawModule, "get_function", refuse)
+    with pytest.raises(gpubp.DeviceError, match=r"could not be made for cuda:0 .*cuda_fp16\.h"):
+        Run(network("cuda"))(1)
+    x, y = data()
+    net = network("cuda")
+    assert net.fit(x, y, batch_size=ROWS, epochs=1).path == "plain"
+    with pytest.raises(gpubp.DeviceError, match="compile=True: a training step could not be made"):
+        net.fit(x, y, batch_size=ROWS, epochs=1, compile=True)
+
+
+def test_numbers_beyond_16_bits_are_no_fault_of_the_library(on_cuda: str) -> None:
+    x, y = data()
+    net = gpubp.Network(gpubp.Linear(CLASSES), WIDTH, device=on_cuda)
+    with (
+        warnings.catch_warnings(action="error"),
+        pytest.raises(gpubp.InputError, match="beyond 65504, the largest in 16-bit floats"),
+    ):
+        net.fit(1e6 * x, y, precision="fp16")
 
 
 def test_16_bit_steps_need_their_scales(stand_in: Any) -> None:

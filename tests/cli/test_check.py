@@ -19,6 +19,12 @@ def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return code, "\n".join(lines), found
 
 
+def lacking(found: dict[str, Any]) -> set[str]:
+    """The part that cannot be checked without llvmlite, which is said then."""
+    said = "compiled steps were not compared on cpu: llvmlite cannot be imported"
+    return {"compiled steps"} if any(said in remark for remark in found["remarks"]) else set()
+
+
 @pytest.fixture
 def no_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the network of digits alone: the parts have tests of their own."""
@@ -32,7 +38,7 @@ def test_all_there_is_passes_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["ok"]
     assert all(row["multiple"] <= 1 for row in found["rows"])
     assert {row["backend"] for row in found["rows"]} >= {"finite differences"}
-    assert {row["group"] for row in found["rows"]} == {"digits", *PARTS}
+    assert {row["group"] for row in found["rows"]} == {"digits", *PARTS} - lacking(found)
     shown = {(row["group"], row["backend"], row["dtype"]) for row in found["rows"]}
     lines = [line for line in text.splitlines() if line.startswith(("digits", *PARTS))]
     assert len(lines) == len(shown) < 20 < len(found["rows"])
@@ -85,6 +91,18 @@ def test_the_network_of_digits_is_checked_too(
 
 def test_something_that_is_neither_part_nor_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "layerz"]) == 2
-    assert "give digits, layers, activations, losses, optimizers or a model" in (
-        capsys.readouterr().err
-    )
+    err = capsys.readouterr().err
+    assert "give digits, layers, activations, losses, optimizers, compiled steps or a model" in err
+
+
+def test_compiled_steps_of_cuda_are_among_what_is_checked(
+    on_cuda: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in set(PARTS) - {"compiled steps"}:
+        monkeypatch.setitem(PARTS, part, lambda device: iter(()))
+    code, text, found = checked(capsys, "digits", "--device", on_cuda)
+    rows = [row for row in found["rows"] if row["group"] == "compiled steps"]
+    assert code == 0
+    assert {row["backend"] for row in rows} == {"cuda:0"}
+    assert {row["dtype"] for row in rows} == {"float64", "float32", "tf32", "bf16", "fp16"}
+    assert "compiled steps  cuda:0" in text

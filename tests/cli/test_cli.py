@@ -116,12 +116,33 @@ def test_info(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     assert found["versions"]["numpy"] == np.__version__
     assert found["devices"][0].startswith("cpu")
     assert found["cuda"]
+    assert found["compiled"]["cpu"]
     assert any("OPENBLAS_CORETYPE=Haswell" in line for line in found["warnings"])
     monkeypatch.delenv("OPENBLAS_CORETYPE")
     assert main(["info"]) == 0
     text = capsys.readouterr().out
     assert "gpubp" in text
     assert "OPENBLAS_CORETYPE" not in text
+
+
+def test_info_says_what_compiled_steps_lack(
+    stand_in: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpubp.backends import cublas_library, cuda, native
+
+    def missing() -> str:
+        raise gpubp.DeviceError("cannot load libcublas; pip install 'gpubp[cuda13]'")
+
+    monkeypatch.setattr(cuda, "devices", lambda: ["cuda:0 (a card, 8 GiB)"])
+    monkeypatch.setattr(cublas_library, "version", lambda: "13.1.0")
+    monkeypatch.setattr(native, "available", lambda: "llvmlite is missing")
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert "compiled steps on cpu: llvmlite is missing\n" in text
+    assert "compiled steps on cuda: CuPy and cuBLAS 13.1.0\n" in text
+    monkeypatch.setattr(cublas_library, "version", missing)
+    assert main(["info", "--json"]) == 0
+    assert "gpubp[cuda13]" in last_json(capsys.readouterr().out)["compiled"]["cuda"]
 
 
 def test_python_dash_m_is_the_same() -> None:

@@ -59,7 +59,7 @@ FAULTS: list[OfText | Mutation] = [
     Mutation("rows that are not there are counted", _WRITER, "_row",
              'self._there = "there"', 'self._there = "true"'),
     Mutation("all blocks leave their parts in one place", _WRITER, "_own",
-             "a{n}[blockIdx.x * {stride} + {index}]", "a{n}[{index}]", case=5),
+             "a{n}[(long long)blockIdx.x * {stride} + {index}]", "a{n}[{index}]", case=5),
     Mutation("the last rows of a block are not added", _WRITER, "_put_sums",
              "g < {groups}", "g < {groups} - 1"),
     Mutation("what is behind the guard does not ask it", cuda_code, "printed",

@@ -103,10 +103,10 @@ class Steps:
     ) -> tuple[Any, Any]:  # fmt: skip
         """Do as many steps as `numbers` `(steps, members, n)` has, from batch `start` on.
 
-        `x`, `t` and `w` are all examples on the device, rows by columns; `order` says on the host
-        which come in which place, None as they lie. `scales` `(members, 2)` says for each member
-        what its gradients are multiplied by, and how many steps it has been so; it is changed.
-        See `gpubp.backends.compiled.Steps.run` for what comes back, on the host.
+        `x`, `t` and `w` are all examples on the device, rows by columns; `order`, int64, says there
+        or on the host which come in which place, None as they lie. `scales` `(members, 2)` says for
+        each member what its gradients are multiplied by, and how many steps it has been so; it is
+        changed. See `gpubp.backends.compiled.Steps.run` for what comes back, on the host.
         """
         count = len(numbers)
         if self._scaled and scales is None:
@@ -202,6 +202,8 @@ class Steps:
         """Where the order of the rows lies on the device; it is copied once an epoch."""
         if order is None:
             return 0
+        if not isinstance(order, np.ndarray):
+            return int(order.data.ptr)
         if self._order[0] is not order:
             self._order = order, self._cupy.asarray(np.ascontiguousarray(order, np.int64))
         return int(self._order[1].data.ptr)

@@ -168,7 +168,7 @@ class CompiledTrainer(Trainer):
     def _run(self, count: int, numbers: Any, going: Any) -> tuple[Any, Any]:
         """Losses, and which step of each member was not finite."""
         net, whole = self.net, self.data.n // self.batch_size
-        x, t, w, order, start, size = self._x, self._t, self._w, self._rows, self.next, 0
+        x, t, w, order, start, size = self._x, self._t, self._w, self._taken, self.next, 0
         if self.next < whole:
             steps, size = self._whole.steps(net), self.batch_size
         else:

@@ -161,8 +161,9 @@ def finite(be: Backend, x: Array, name: str, rows: Any = None) -> None:
         return
     for start in range(0, x.shape[0], size):
         block = x[start : min(start + size, x.shape[0]), ...]
-        if isinstance(x, np.ndarray):  # perhaps not converted yet: 1e300 is inf in float32
-            block = block.astype(be.precision, copy=False)
+        if isinstance(x, np.ndarray) and on_host(be, x):  # not converted yet: 1e300 may be inf
+            with np.errstate(over="ignore"):
+                block = block.astype(be.precision, copy=False)
         if bool(xp.all(xp.isfinite(block))):
             continue
         host = np.asarray(block) if isinstance(x, np.ndarray) else be.to_numpy(block)

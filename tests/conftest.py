@@ -53,13 +53,22 @@ def require(name: str) -> Any:
     pytest.skip(f"needs {name}", allow_module_level=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what takes long, unless GPUBP_REQUIRE says that all is wanted."""
-    if os.environ.get("GPUBP_REQUIRE"):
-        return
-    for item in items:
-        if item.get_closest_marker("thorough"):
-            item.add_marker(pytest.mark.skip(reason="takes long; set GPUBP_REQUIRE=g++"))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long, unless GPUBP_REQUIRE says that all is wanted.
+
+    And what needs a GPU where there is none: it would be skipped, which takes its time, too.
+    """
+    left_out = set()
+    if not os.environ.get("GPUBP_REQUIRE"):
+        left_out.add("thorough")
+        _missing.add("the variable GPUBP_REQUIRE, for what takes long")
+    if cuda.unusable() is not None:
+        left_out.add("gpu")
+        _missing.add("a CUDA device")
+    out = [item for item in items if any(map(item.get_closest_marker, left_out))]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if not any(map(item.get_closest_marker, left_out))]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -126,6 +126,7 @@ def cuda(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> Setting:
     return Setting("cuda", unroll=2, tiny=True)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("load", "precision"), [(SMALL, "float32"), (SQUARES, "tf32"), (MEMBERS, "bf16")]
 )
@@ -149,6 +150,7 @@ def test_the_plain_path_agrees_and_tells_its_kernels(cuda: Setting) -> None:
     assert who.timed(1)[1] == 2e-3
 
 
+@pytest.mark.thorough
 def test_steps_are_equal_however_they_are_launched(cuda: Setting) -> None:
     rows = dict(capture.probe(cuda, Budget(600.0)))
     assert set(rows) == set(capture.WAYS)
@@ -357,6 +359,7 @@ def fake_parts(monkeypatch: pytest.MonkeyPatch, **scripts: str) -> list[float]:
     return limits
 
 
+@pytest.mark.thorough
 def test_a_part_that_dies_or_is_late_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -554,6 +557,7 @@ def test_all_parts_take_less_than_nine_minutes(tmp_path: Path) -> None:
     assert float(benchmark.command[benchmark.command.index("--seconds") + 1]) < benchmark.limit
 
 
+@pytest.mark.thorough
 def test_parts_of_a_call_do_not_end_one_another(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

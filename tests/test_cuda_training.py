@@ -691,7 +691,10 @@ def test_precisions_that_cannot_be(on_cuda: str, what: str) -> None:
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
 def test_precisions_are_of_a_gpu(precision: str) -> None:
-    net, message = mlp(), f"precision='{precision}': the CPU makes products in float32; give device="
+    net, message = (
+        mlp(),
+        f"precision='{precision}': the CPU makes products in float32; give device=",
+    )
     with pytest.raises(gpubp.InputError, match=message):
         fit(net, "auto", precision=precision)
     assert net.updates == 0

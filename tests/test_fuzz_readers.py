@@ -29,6 +29,7 @@ def test_a_short_run_finds_nothing(tmp_path: Path, name: str) -> None:
     assert run.cases > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
 @pytest.mark.parametrize(
     ("name", "told"),

@@ -93,7 +93,9 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(left: Any) -> N
 
 
 @pytest.mark.parametrize("source", [False, True])
-@pytest.mark.parametrize("at", [1, 2, 41, 65, 70, 129])
+@pytest.mark.parametrize(
+    "at", [1, 2, *(pytest.param(at, marks=pytest.mark.thorough) for at in (41, 65, 70, 129))]
+)
 def test_the_steps_before_are_kept(
     left: Any, monkeypatch: pytest.MonkeyPatch, source: bool, at: int
 ) -> None:
@@ -161,6 +163,7 @@ def test_a_step_that_was_not_finite_before_is_told_instead(left: Any) -> None:
     assert net.updates == 1
 
 
+@pytest.mark.thorough
 def test_who_keeps_the_error_does_not_keep_the_step(stand_in: Any, left: Any) -> None:
     net = network()
     x, y = net.be.asarray(X), net.be.asarray(Y, "int64")
@@ -187,6 +190,7 @@ def test_a_network_too_large_for_one_example_is_told_so(left: Any) -> None:
 # -- all else --------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_predictions_are_advised_too(left: Any) -> None:
     net = network()
     x = np.tile(X, (8, 1))

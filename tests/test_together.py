@@ -160,6 +160,7 @@ def test_health_forgets_an_error_that_is_mended() -> None:
     assert [record["step"] for record in health.records] == [1, 2]
 
 
+@pytest.mark.thorough
 def test_a_deferred_device_loses_no_digits_of_a_mean(backend: Backend) -> None:
     from gpubp.evaluation import Mean
 

@@ -177,7 +177,10 @@ def host(net: gpubp.Network) -> Any:
     return net.be.to_numpy(net.theta)
 
 
-@pytest.mark.parametrize("bad", [0, 1, 40, 64, 65, 128, BATCHES - 1])
+@pytest.mark.parametrize(
+    "bad",
+    [0, 64, *(pytest.param(n, marks=pytest.mark.thorough) for n in (1, 40, 65, 128, BATCHES - 1))],
+)
 def test_a_bad_step_is_found_later_and_nothing_after_it_counts(stand_in: Any, bad: int) -> None:
     be = CudaBackend(0, "float64")
     net, reference = network(be), network(be)

@@ -83,6 +83,7 @@ def test_graphs_give_the_bits_of_calls(on_cuda: str, members: int | None) -> Non
     assert one.steps.captured
 
 
+@pytest.mark.thorough
 def test_what_moves_from_step_to_step_moves_on_the_device(on_cuda: str) -> None:
     optimizer = gpubp.Momentum(gpubp.CosineDecay(0.1, 10))
     together, apart = (Run(network(on_cuda), optimizer=optimizer) for _ in range(2))
@@ -215,6 +216,7 @@ def test_with_stop_at_once_nobody_takes_a_step_behind_the_bad_one(on_cuda: str) 
     assert np.isnan(losses[1:]).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
 def test_products_of_fewer_bits_are_near(on_cuda: str, precision: str) -> None:
     scales = first_scales(None) if precision == "fp16" else None
@@ -319,6 +321,7 @@ def test_what_the_compiler_refuses_is_told(stand_in: Any, monkeypatch: pytest.Mo
         net.fit(x, y, batch_size=ROWS, epochs=1, compile=True)
 
 
+@pytest.mark.thorough
 def test_numbers_beyond_16_bits_are_no_fault_of_the_library(on_cuda: str) -> None:
     x, y = data()
     net = gpubp.Network(gpubp.Linear(CLASSES), WIDTH, device=on_cuda)

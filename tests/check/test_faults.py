@@ -21,6 +21,7 @@ NET = gpubp.Sequential(
 )  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_rounding_is_no_disagreement(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, devices.Otherwise)
     report = repertoire()

@@ -43,6 +43,7 @@ def test_every_optimizer_and_what_it_takes_is_among_them() -> None:
     assert "max_norm" in {name for given in OPTIONS.values() for name in given}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", OF_FORMULAS)
 def test_a_part_passes(part: str) -> None:
     report = repertoire(part)
@@ -59,7 +60,13 @@ def test_a_part_passes(part: str) -> None:
     assert names >= wanted
 
 
-@pytest.mark.parametrize("part", OF_FORMULAS)
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(name, marks=[pytest.mark.thorough] * (name == "optimizers"))
+        for name in OF_FORMULAS
+    ],
+)
 def test_a_part_passes_on_kernels_that_are_compiled(part: str, stand_in: Any) -> None:
     report = repertoire(part, device="cuda")
     assert report.ok, report.summary()

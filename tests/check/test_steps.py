@@ -22,6 +22,7 @@ def report(device: str | None) -> Report:
     return found
 
 
+@pytest.mark.thorough
 def test_steps_of_cuda_agree_in_every_precision(on_cuda: str) -> None:
     found = report(on_cuda)
     assert found.ok, str(found)
@@ -33,6 +34,7 @@ def test_steps_of_cuda_agree_in_every_precision(on_cuda: str) -> None:
     assert found.remarks == []
 
 
+@pytest.mark.thorough
 def test_products_of_fewer_bits_are_made_in_them(on_cuda: str) -> None:
     """Else they would agree better than they can."""
     found = {row.dtype: row.error for row in report(on_cuda).rows if row.what == "0.W"}

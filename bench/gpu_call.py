@@ -50,13 +50,13 @@ def parts(out: Path) -> list[Part]:
     capture = (python, "-m", "bench.gpu_parts", "capture", "cuda", "20", "--tiny", os.devnull)
     checker = ("compute-sanitizer", "--error-exitcode", "9", "--tool")
     return [
-        Part("tests", tests, 95.0),
+        Part("tests", tests, 160.0),
         Part("check", (python, "-m", "bench.gpu_check", "--out", str(out / "gpu_check.json")),
              45.0),
         Part("probes", (python, "-m", "bench.gpu_probes", "--out", str(out / "gpu_probes.json")),
-             90.0),
-        Part("benchmark", (python, "-m", "bench.gpu", "--seconds", "220",
-                           "--out", str(out / "gpu.json")), 230.0),
+             60.0),
+        Part("benchmark", (python, "-m", "bench.gpu", "--seconds", "185",
+                           "--out", str(out / "gpu.json")), 195.0),
         Part("memcheck", (*checker, "memcheck", *capture), 25.0, "compute-sanitizer"),
         Part("racecheck", (*checker, "racecheck", *capture), 25.0, "compute-sanitizer"),
     ]  # fmt: skip

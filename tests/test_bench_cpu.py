@@ -145,6 +145,7 @@ def test_ratios_are_to_float32_peers() -> None:
     assert (row["to_best_jax"]["peer"], row["to_best_jax"]["ratio"]) == ("jax.jit", 3.0)
 
 
+@pytest.mark.thorough
 def test_the_command(tmp_path: Path) -> None:
     out = tmp_path / "cpu.json"
     said = _cpu("--only=W1", "--contenders=textbook,gpubp plain,gpubp compiled", "--rounds=1",

@@ -273,6 +273,7 @@ def test_without_checkpoints_sigterm_is_not_touched(monkeypatch: pytest.MonkeyPa
     assert seen == [signal.SIG_DFL]
 
 
+@pytest.mark.thorough
 def test_killed_at_random_moments() -> None:
     """A few of what `python -m tests.kill_training --n 300` does."""
     command = [sys.executable, "-m", "tests.kill_training", "--n", "2"]

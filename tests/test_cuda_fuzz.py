@@ -58,7 +58,7 @@ def test_cases_of_today_are_the_plain_paths() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("part", range(4))
 def test_cases_on_a_gpu_are_the_plain_paths(part: int, a_gpu: str) -> None:
     for number in range(10 * part, 10 * part + 10):
         try:

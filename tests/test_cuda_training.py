@@ -402,6 +402,7 @@ def test_a_watched_step_that_is_not_finite_ends_training_at_once(on_cuda: str, b
 # -- leaving and going on ----------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_left_in_the_middle_of_an_epoch_and_resumed_it_has_the_bits_of_one_never_left(
     on_cuda: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,6 +442,7 @@ def test_killed_after_any_checkpoint_it_ends_with_the_same_bits(
         assert bits(net) == bits(whole)
 
 
+@pytest.mark.thorough
 def test_the_scale_of_16_bit_floats_is_kept_from_one_training_to_the_next(
     on_cuda: str, tmp_path: Path
 ) -> None:
@@ -547,6 +549,7 @@ def test_a_network_that_moves_to_the_cpu_goes_on_in_its_compiled_steps(on_cuda: 
     assert same(net, stayed)
 
 
+@pytest.mark.thorough
 def test_copies_are_networks_of_their_own(on_cuda: str) -> None:
     net = mlp(on_cuda)
     fit(net, epochs=1)
@@ -579,6 +582,7 @@ def in_threads(nets: list[gpubp.Network]) -> None:
     assert not faults
 
 
+@pytest.mark.thorough
 def test_two_trainings_at_once_on_one_device(on_cuda: str) -> None:
     nets, alone = [mlp(on_cuda, seed=seed) for seed in (1, 2)], mlp(on_cuda, seed=2)
     in_threads(nets)

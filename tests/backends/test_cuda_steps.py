@@ -230,6 +230,7 @@ def test_products_of_fewer_bits_are_near(on_cuda: str, precision: str) -> None:
         assert scales.tolist() == [[65536.0, 3.0]]
 
 
+@pytest.mark.thorough
 def test_a_gradient_that_overflows_is_left_out_and_the_scale_halved(on_cuda: str) -> None:
     run = Run(network(on_cuda), "fp16")
     before, scales = run.theta(), np.asarray([[2.0**100, 5.0]])
@@ -254,6 +255,7 @@ def test_a_scale_of_one_that_overflows_is_a_bad_step(on_cuda: str) -> None:
     assert bad.tolist() == [1]
 
 
+@pytest.mark.thorough
 def test_a_clip_does_not_hide_a_gradient_that_overflows(on_cuda: str) -> None:
     clipped = gpubp.SGD(1e-3, clip=gpubp.ClipValue(100.0))
     run = Run(network(on_cuda), "fp16", optimizer=clipped)

@@ -60,13 +60,8 @@ def test_a_part_passes(part: str) -> None:
     assert names >= wanted
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        pytest.param(name, marks=[pytest.mark.thorough] * (name == "optimizers"))
-        for name in OF_FORMULAS
-    ],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("part", OF_FORMULAS)
 def test_a_part_passes_on_kernels_that_are_compiled(part: str, stand_in: Any) -> None:
     report = repertoire(part, device="cuda")
     assert report.ok, report.summary()

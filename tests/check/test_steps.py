@@ -16,13 +16,15 @@ from tests.conftest import require
 PRECISIONS = {"float64", "float32", "tf32", "bf16", "fp16"}
 
 
+pytestmark = pytest.mark.thorough
+
+
 def report(device: str | None) -> Report:
     [(name, found)] = compiled_steps(device)
     assert name == f"{STEPS} steps"
     return found
 
 
-@pytest.mark.thorough
 def test_steps_of_cuda_agree_in_every_precision(on_cuda: str) -> None:
     found = report(on_cuda)
     assert found.ok, str(found)
@@ -34,7 +36,6 @@ def test_steps_of_cuda_agree_in_every_precision(on_cuda: str) -> None:
     assert found.remarks == []
 
 
-@pytest.mark.thorough
 def test_products_of_fewer_bits_are_made_in_them(on_cuda: str) -> None:
     """Else they would agree better than they can."""
     found = {row.dtype: row.error for row in report(on_cuda).rows if row.what == "0.W"}

@@ -152,13 +152,13 @@ def test_the_program_tells_kernels_and_faults(
 ) -> None:
     texts = {"right": Text(loop("b[i] = a[i];"), "float32", 64)}
     monkeypatch.setattr(program, "zoo", lambda: texts)
-    assert program.main(["--arch", "80,90"]) == 0
+    assert program.main(["--arch", "80,90", "--random", "0"]) == 0
     out = capsys.readouterr().out
     assert "2 texts compiled, 2 kernels, 0 faults" in out
     assert out.splitlines()[0].split()[:3] == ["text", "kernel", "arch"]
     texts["wrong"] = Text(loop("b[i] = a[i] * 0.1;"), "float32", 64)
     file = tmp_path / "kernels.json"
-    assert program.main(["--arch", "90", "--out", str(file)]) == 1
+    assert program.main(["--arch", "90", "--random", "0", "--out", str(file)]) == 1
     assert "\nwrong, sm_90: k: double arithmetic" in capsys.readouterr().out
     written = json.loads(file.read_text())
     assert [row["text"] for row in written["kernels"]] == ["right", "wrong"]

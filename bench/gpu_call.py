@@ -118,7 +118,8 @@ def _status(code: int) -> str:
 @contextlib.contextmanager
 def prepared(log: IO[bytes]) -> Iterator[dict[str, str]]:
     """Install wheels where there are any, make the package importable; yield the environment."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    # With GPUBP_REQUIRE the tests that take long are run, too.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "GPUBP_REQUIRE": "cupy"}
     link = ROOT / "gpubp" / "backends"
     with tempfile.TemporaryDirectory() as site:
         if wheels := sorted(Path(os.environ.get("WHEELS", ROOT / "wheels")).glob("*.whl")):

@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 
@@ -53,14 +54,27 @@ class Listing(standard.StandardBackend):  # type: ignore[misc]
         return lambda *given: formula(np, *given)
 
 
+class _ListingFirst(WeakSet[Any]):
+    """Backends, of which those that list are asked first whether an array is theirs.
+
+    Their arrays are NumPy's, and so the CPU's, too: which is asked first would be chance.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(sorted(super().__iter__(), key=lambda be: not isinstance(be, Listing)))
+
+
 @contextmanager
 def listing() -> Iterator[Collection]:
     """Make `"listing"` a device inside of `with`; yield the texts of the kernels it was asked."""
     known = gpubp.backend._BUILT_IN
     Listing.texts = found = Collection()
     known["listing"] = f"{__name__}:Listing"
+    others = gpubp.backend._known
+    gpubp.backend._known = _ListingFirst(others)
     try:
         yield found
     finally:
+        gpubp.backend._known = others
         del known["listing"]
         gpubp.backend._named.cache_clear()

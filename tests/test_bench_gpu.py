@@ -609,3 +609,15 @@ def test_a_package_that_is_not_installed_is_made_importable(
         assert link.is_symlink()
         assert subprocess.run(test, cwd=tmp_path, env=environment).returncode == 0
     assert not link.exists()
+
+
+@pytest.mark.thorough
+def test_the_texts_that_a_check_asks_for_are_the_same_each_time() -> None:
+    """Whatever other backends there are: an array of NumPy's is theirs, too."""
+    others = [gpubp.select("cpu", precision) for precision in ("float32", "float64")]
+    nets = [gpubp.Network(gpubp.Linear(1), 1, device=be) for be in others]
+    found = evidence_texts.checked("losses")
+    assert nets
+    assert {name.split("(")[1].split()[0] for name in found} == {"float32", "float64"}
+    assert sum(name.startswith("gpubp_absolute(") for name in found) == 2
+    assert found == evidence_texts.checked("losses")

@@ -12,6 +12,8 @@ import pytest
 from tests.compiled_streams import CUDARuntimeError
 from tests.conftest import require
 
+pytestmark = pytest.mark.thorough
+
 require("g++")
 
 TEXT = r"""

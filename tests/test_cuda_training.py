@@ -28,6 +28,8 @@ from gpubp.program.halves import FIRST_SCALE
 from tests import compiled
 from tests.conftest import require, rng
 
+pytestmark = pytest.mark.thorough
+
 X = rng(3).normal(size=(14, 3)).astype(np.float32)
 Y = np.arange(14) % 2
 ROWS, BATCHES = 4, 4  # three batches of four examples, and one of two

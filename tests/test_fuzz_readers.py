@@ -16,6 +16,8 @@ from tests.fuzz_readers.mutations import MUTATIONS, mutate, tensors
 from tests.hostile import apart, good, model
 from tests.planted import SEEDS
 
+pytestmark = pytest.mark.thorough
+
 HOMES = modules()
 
 

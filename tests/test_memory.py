@@ -21,6 +21,8 @@ from gpubp.errors import OutOfMemoryError
 from tests.conftest import rng
 from tests.toys import Centre
 
+pytestmark = pytest.mark.thorough
+
 MIB = 1 << 20
 N = 1024
 X, Y = rng(0).normal(size=(N, 4)).astype(np.float32), np.arange(N) % 2

@@ -15,6 +15,8 @@ from gpubp.backends.pinned import Slot
 from gpubp.data import Rows, Stream
 from tests.conftest import rng
 
+pytestmark = pytest.mark.thorough
+
 N = 50
 X, W = rng(0).normal(size=(N, 3)), rng(1).uniform(0.1, 2.0, N)
 LABELS, SOFT, REAL = np.arange(N) % 4, rng(2).dirichlet(np.ones(4), N), rng(3).normal(size=(N, 4))

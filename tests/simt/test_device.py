@@ -11,6 +11,8 @@ from tests import simt
 from tests.conftest import require, rng
 from tests.simt.launching import run
 
+pytestmark = pytest.mark.thorough
+
 require("g++")
 
 MATHS = r"""

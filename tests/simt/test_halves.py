@@ -10,6 +10,8 @@ import pytest
 from tests import simt
 from tests.conftest import require, rng
 
+pytestmark = pytest.mark.thorough
+
 require("g++")
 
 TEXT = r"""

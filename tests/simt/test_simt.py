@@ -13,6 +13,8 @@ from tests import simt
 from tests.conftest import require
 from tests.simt.launching import SEEDS, run
 
+pytestmark = pytest.mark.thorough
+
 require("g++")
 
 # -- launches --------------------------------------------------------------------------------------

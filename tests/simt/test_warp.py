@@ -8,6 +8,8 @@ import pytest
 from tests.conftest import require, rng
 from tests.simt.launching import SEEDS, run
 
+pytestmark = pytest.mark.thorough
+
 require("g++")
 
 REVERSED = r"""

@@ -264,12 +264,10 @@ def test_digits_are_learned_as_well(on_cuda: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", [None, "tf32", "bf16", "fp16"])
-def test_all_digits_are_learned_by_an_ensemble(on_cuda: str, precision: str | None) -> None:
-    if not real():
-        pytest.skip("takes long without a device")
+def test_all_digits_are_learned_by_an_ensemble(a_gpu: str, precision: str | None) -> None:
     data = digits()
     layer = gpubp.MLP([256, 128], 10, activation="gelu", norm="batch", dropout=0.2)
-    net = gpubp.Network(layer, inputs=64, device=on_cuda, members=8)
+    net = gpubp.Network(layer, inputs=64, device=a_gpu, members=8)
     net.fit(data.x, data.y, epochs=40, optimizer=gpubp.AdamW(2e-3, weight_decay=0.05),
             compile=True, precision=precision)  # fmt: skip
     assert net.path == "compiled"

@@ -11,7 +11,6 @@ import pytest
 
 import gpubp
 from gpubp import memory
-from gpubp.backends import cuda
 from gpubp.backends.cuda import CudaBackend
 from gpubp.data import Rows
 from gpubp.errors import OutOfMemoryError
@@ -23,10 +22,7 @@ X, Y = rng(0).normal(size=(256, 6)).astype(np.float32), np.arange(256) % 3
 
 
 @pytest.fixture
-def cupy() -> Any:
-    why = cuda.unusable()
-    if why is not None:
-        pytest.skip(why)
+def cupy(a_gpu: str) -> Any:
     return require("cupy")
 
 

@@ -15,7 +15,6 @@ from gpubp.backend import Array, Backend, Formula, check_dtype
 from gpubp.bits import bits, words
 from gpubp.errors import DeviceError
 from gpubp.foreign import device_number, on_cuda
-from gpubp.program.sharing import Threads
 
 _ONE_HOT = 1 << 24  # elements of a one-hot matrix: 64 MiB in float32
 
@@ -202,6 +201,8 @@ class StandardBackend(Backend):
         return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
     def sharing(self, threads: int) -> Any:
+        from gpubp.program.sharing import Threads  # with it comes the whole planner
+
         return Threads(threads)
 
     def synchronize(self) -> None:

@@ -69,7 +69,8 @@ def features(
         wanted = ", ".join(["n", *map(str, shape)])
         raise InputError(f"{name} has shape {tuple(x.shape)}; the network takes ({wanted})")
     _not_empty(x, name)
-    x = x if isinstance(x, np.memmap) or stay else be.asarray(x)
+    kept = isinstance(x, np.ndarray) and (stay or isinstance(x, np.memmap))
+    x = x if kept else be.asarray(x)
     if any(categories):
         check_categories(be, x, categories, name)
     return x

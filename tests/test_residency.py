@@ -218,6 +218,17 @@ def test_the_cpu_is_never_asked_how_much_it_holds() -> None:
     assert not memory.stays(net, X)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "int8"])
+def test_targets_without_room_leave_no_array_of_the_device_as_it_came(
+    room: Any, slots: list[Any], stand_in: Any, dtype: str
+) -> None:
+    x, how = stand_in.asarray((X * 3).astype(dtype)), {"loss": "mean_squared_error"}
+    expected = outcome(network(), x, REAL, **how)
+    room(NO_ROOM)
+    assert outcome(network(), x, REAL, **how) == expected
+    assert not slots
+
+
 def test_arrays_of_the_device_are_where_they_are(room: Any, slots: list[Any]) -> None:
     room(0)
     net = network()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .bound import Bound
+from .compiling import check_precision
 from .losses import Loss
 from .optimizers import Optimizer
 from .program.calls import (
@@ -95,7 +96,7 @@ def explain(
 
     `labels` says whether targets are class labels and not numbers; by default what the loss is
     usually given. `precision` is what products are made in, see `Network.fit`. Raises
-    `gpubp.errors.InputError` for a loss that the network cannot have, and
+    `gpubp.errors.InputError` for a loss or a precision that the network cannot have, and
     `gpubp.program.tensors.Untraceable`, which names layer and call, for what cannot be recorded. A
     layer that goes the plain path in the midst of compiled steps has no operations to count.
 
@@ -115,15 +116,15 @@ def step_of(
     *, labels: bool | None = None, weighted: bool = False, precision: str | None = None,
 ) -> Program:  # fmt: skip
     """Return the program of a training step; see `explain`."""
-    width = int(net.spec.shape[-1])
+    width, products = int(net.spec.shape[-1]), check_precision(precision, net.be.precision, "auto")
     loss.check(width)
     if labels is None:
         labels = loss.targets in ("labels", "classes")
     target = (1, "int64") if labels else (loss.target_width(width), net.be.precision)
-    recording = recorded(net, optimizer, batch_size, loss, target, weighted, precision == "fp16")
-    half = precision if precision in HALVES else ""
+    recording = recorded(net, optimizer, batch_size, loss, target, weighted, products == "fp16")
+    half = products if products in HALVES else ""
     shared = 1 if recording.passages else threads
-    return build(recording.phases, recording.precision, shared, half=half or "")
+    return build(recording.phases, recording.precision, shared, half=half)
 
 
 def of_program(

@@ -26,12 +26,12 @@ FLOORS: list[set[str]] = [
     {"bound"},
     {"opaque", "recording", "passages"},
     {"evaluation", "training", "history", "interrupts", "io", "lsuv", "pickling", "progress"}
-    | {"saved", "programs", "held_against", "blocks", "explained", "memory"},
+    | {"saved", "programs", "held_against", "blocks", "memory"},
     {"arguments", "checkpoints", "lbfgs", "plateau", "restarts", "resume"}
     | {"found", "settings", "compiling"}
     | {"feeds", "streaming"},
     {"fitting"},
-    {"watch", "findings", "health", "plots"},
+    {"watch", "findings", "health", "plots", "explained"},
     {"network"},
     {"check.*", "interchange.*"},
     {"cli.*", "__main__"},

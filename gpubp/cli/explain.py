@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from ..compiling import PRECISIONS, check_precision
+from ..compiling import PRECISIONS
 from ..errors import InputError
 from ..explained import of_program, step_of
 from ..network import load
@@ -54,7 +54,6 @@ def run(options: argparse.Namespace) -> int:
     if net.loss is None:
         raise InputError(f"{options.model} does not say what loss it was trained with")
     shared = 1 if net.members is not None else options.threads
-    check_precision(options.precision, net.be.precision, "auto")
     try:
         program = step_of(
             net, net.loss, method, options.batch_size, shared, precision=options.precision

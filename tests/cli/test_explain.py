@@ -49,3 +49,13 @@ def test_products_are_counted_exactly() -> None:
     backward = forward + 32 * 128 * 10  # all weights, and the input of the second layer
     assert sum(r.flops for r in found.rows if r.what == "product") == 2 * (forward + backward)
     assert found.held == 4 * (2 + 2) * net.theta.size
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "said"),
+    [("float32", "bf8", "unknown precision 'bf8'"), ("float64", "bf16", "networks in float32")],
+)
+def test_a_precision_that_the_network_cannot_have(dtype: str, precision: str, said: str) -> None:
+    net = gpubp.Network(gpubp.MLP([3], 2), inputs=4, dtype=dtype)
+    with pytest.raises(gpubp.InputError, match=said):
+        explain(net, gpubp.CrossEntropy(), gpubp.Adam(), 8, precision=precision)
